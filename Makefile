@@ -1,0 +1,39 @@
+# make book and make test do all the set-up they need. PYTHON=python3.12 names the interpreter .venv is made with.
+BIN := .venv/bin
+# one thread a process: sums are then added in one order, and the test workers do not fight over the cores
+export OMP_NUM_THREADS := 1
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-browser book chapters lint constraints clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
+
+setup: ## make .venv from constraints.txt; does nothing when it is up to date
+	@.ci/setup
+
+test: setup ## run every test: pytest, then every chapter against its committed outputs (nbval)
+	@$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg tests chapters
+
+# --all: pages kept from an earlier build would keep their warnings to themselves
+book: setup ## build the book into _build/html
+	@$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@printf '\nThe book is built. Open this file in a browser:\n  %s\n' "$(CURDIR)/_build/html/index.html"
+
+test-browser: book ## open every page of the book in Chromium, with the network blocked
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
+	@$(BIN)/pytest tests/browser/pages.py
+
+chapters: setup ## execute every chapter again, in place, with its default parameters
+	@$(BIN)/python -m nsr.book
+
+lint: setup ## check style, notebooks included
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+constraints: ## install the newest allowed releases into _build/constraints and freeze them into constraints.txt
+	@.ci/setup freeze
+
+clean: ## remove what make has made, .venv included
+	rm -rf _build .venv .pytest_cache .ruff_cache .hypothesis nsr.egg-info

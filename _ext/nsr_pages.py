@@ -1,0 +1,91 @@
+"""What the book's own pages need from Sphinx: docstrings as they are written, the list of PAPER tags, silent pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+TAG = re.compile(r"# PAPER: (.*)")
+
+
+def as_written(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Show a docstring as preformatted text: its formulas (|W|, u^k, z*) are no reStructuredText."""
+    if lines and lines[0].startswith("Alias for field number"):  # Python's own words about a named tuple
+        lines.clear()
+    if any(lines):
+        lines[:] = [".. code-block:: text", "   :class: docstring", "", *("   " + line for line in lines), ""]
+
+
+def quiet_page(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Drop what would make a page's console complain, or would point outside.
+
+    Jupyter Book loads the start of thebe (live kernels, from a CDN) without being asked, and its scripts once for every
+    builder that ran, so that constants are declared twice; and it leaves the theme's mode empty.
+    """
+    scripts = {}
+    for script in context["script_files"]:
+        body = getattr(script, "attributes", {}).get("body")
+        if "thebe" not in (body or str(script)).lower():
+            scripts.setdefault(body or str(script), script)
+    context["script_files"] = list(scripts.values())
+    context["default_mode"] = context.get("default_mode") or "auto"
+
+
+def paper_tags(source: str) -> list[tuple[int, str]]:
+    """Every PAPER tag of a module as (line number, text); a tag runs on over the lines of text below it."""
+    lines = [line.strip() for line in source.splitlines()]
+    found = []
+    for at, line in enumerate(lines):
+        if match := TAG.search(line):
+            text = [match[1]]
+            for more in lines[at + 1 :]:
+                continues = more.startswith("#") if line.startswith("#") and _in_comment(lines, at) else bool(more)
+                if not continues or more.startswith('"""') or TAG.search(more):
+                    break
+                text.append(more.lstrip("# "))
+            found.append((at + 1, " ".join(text).removesuffix('"""')))
+    return found
+
+
+def _in_comment(lines: list[str], at: int) -> bool:
+    """Whether line `at` lies outside every docstring: an even number of triple quotes stand above it."""
+    return "\n".join(lines[:at]).count('"""') % 2 == 0
+
+
+class PaperTags(SphinxDirective):
+    """A table of the PAPER tags in nsr/: where the code departs from the printed paper or fills a gap in it."""
+
+    option_spec = {"starting": str}
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for module in sorted(Path(self.env.srcdir, "nsr").glob("*.py")):
+            self.env.note_dependency(str(module))
+            for line, text in paper_tags(module.read_text()):
+                if text.startswith("unstated") == (self.options.get("starting") == "unstated"):
+                    rows.append((f"{module.parent.name}/{module.name}:{line}", text))
+        return [_table(("Where", "What"), (30, 70), rows)] if rows else [nodes.paragraph(text="None so far.")]
+
+
+def _table(head: tuple[str, str], widths: tuple[int, int], rows: list[tuple[str, str]]) -> nodes.table:
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=2)
+    group += nodes.thead("", _row(*(nodes.paragraph(text=cell) for cell in head)))
+    group += nodes.tbody(
+        "", *(_row(nodes.paragraph("", "", nodes.literal(text=a)), nodes.paragraph(text=b)) for a, b in rows)
+    )
+    return nodes.table("", group)
+
+
+def _row(*cells: nodes.Node) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", cell) for cell in cells))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", as_written)
+    app.connect("html-page-context", quiet_page, priority=900)
+    app.add_directive("paper-tags", PaperTags)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,174 @@
+"""Floor 2: Theorem 1's two terms, tau of eq. (2) and zeta of eq. (3), as printed and repaired.
+
+Every term of this family is  c_ij * drift + 2 (eps_L * mass + beta_L)  with  c_ij = ||W^L_i - W^L_j||_1,
+drift >= ||z_hat^{L-1} - z^{L-1}||_inf  and  mass >= ||z_hat^{L-1}||_1. The pair (i, j) enters through c_ij alone, so
+drift and mass are one number a sample and no loop runs over classes. Horner's rule writes the sums of products:
+drift after layer m is  ||W^m||_inf * drift + eps_m * ||h^{m-1}||_1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nsr import norms
+from nsr.budget import Budget, LayerBall, layer_balls
+
+
+def pair_norms(W_L: Tensor) -> Tensor:
+    """c_ij = ||W^L_i - W^L_j||_1 for all pairs of classes [K, K]."""
+    return torch.cdist(W_L, W_L, p=1)
+
+
+def tau(W: Sequence[Tensor], xi: Budget) -> Tensor:
+    """What the input perturbation adds under perturbed weights, tau_W^{ij}(xi), eq. (2) [K, K]."""
+    *hidden, last = checked_balls(W, xi)
+    gain = xi.eps_x
+    for ball in hidden:
+        gain = (norms.linf(ball.W) + ball.W.shape[1] * ball.eps) * gain
+    return gain * (pair_norms(last.W) + 2 * last.W.shape[1] * last.eps)
+
+
+def zeta(W: Sequence[Tensor], x: Tensor, xi: Budget) -> Tensor:
+    """What the weight perturbation adds at the clean input, zeta_W^{ij}(x, xi), eq. (3) as printed [B, K, K].
+
+    Not an upper bound from L = 3 on: h^{k*} is one corner of the weight box, not the maximum over it. See
+    `zeta_repaired`.
+    """
+    last = _bias_free(W, xi)[-1]
+    drift, mass = printed_drift(W, x, xi)
+    return _pairwise(pair_norms(last.W), drift) + 2 * last.eps * mass[:, None, None]
+
+
+def zeta_repaired(W: Sequence[Tensor], x: Tensor, xi: Budget) -> Tensor:
+    """Eq. (3) with ||h^{k*}||_1 replaced by ||u^k||_1, the maximum over the weight box (R1) [B, K, K].
+
+    # PAPER: printed form is h^{k*} = rho(W^{k*} .. rho(W^{1*} x)); ours is the upper end u^k of the box of activations,
+    # because W^{k*} need not maximise once W^k + eps_k has negative entries.
+    """
+    last = checked_balls(W, xi)[-1]
+    drift, mass = repaired_drift(W, x, xi)
+    return _pairwise(pair_norms(last.W), drift) + 2 * (last.eps * mass + last.beta)[:, None, None]
+
+
+def printed_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, Tensor]:
+    """Eq. (3)'s sum inside the braces, and ||h^{L-1*}||_1, each [B].
+
+    W^{m*} h = W^m h + eps_m ||h||_1 for every m, the signs in W^{1*} included, so no perturbed matrix is built.
+    """
+    *hidden, _ = _bias_free(W, xi)
+    check_input(x, hidden[0])
+    h, drift = x, x.new_zeros(len(x))
+    for ball in hidden:
+        reach = ball.eps * _l1(h)
+        drift = norms.linf(ball.W) * drift + reach
+        h = (h @ ball.W.T + reach[:, None]).relu()
+    if len(hidden) == 1:
+        # PAPER: printed form counts eps_1 ||x||_1 twice at L = 2 (first and last term of the braces coincide).
+        drift = 2 * drift
+    return drift, h.sum(-1)
+
+
+def repaired_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, Tensor]:
+    """The sum of (T) with ||z'^k||_1 <= ||u^k||_1 (R1), and ||u^{L-1}||_1, each [B]."""
+    *hidden, _ = checked_balls(W, xi)
+    check_input(x, hidden[0])
+    lower, upper, drift = x, x, x.new_zeros(len(x))
+    for ball in hidden:
+        drift = norms.linf(ball.W) * drift + ball.eps * _l1(upper) + ball.beta
+        lower, upper = (end.relu() for end in layer_box(ball, lower, upper))
+    return drift, upper.sum(-1)
+
+
+def layer_box(ball: LayerBall, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """The range of V t + c over every |V - W| <= eps, |c - b| <= beta and t in [lower, upper], coordinates apart.
+
+    Where t >= 0 the maximum over the weights is (W + eps) t, so over t it is (W + eps) m + |W + eps| r with m, r the
+    middle and radius of the interval: exact. The ends are rounded outward, so the computed box holds the true one.
+    """
+    W, b, eps, beta = ball
+    m, width = torch.lerp(lower, upper, 0.5), upper - lower
+    middle = F.linear(m, W, b)
+    if not lower.numel() or lower.amin() >= 0:
+        mass = m.sum(-1, keepdim=True)
+        rise, fall = F.linear(width, (W + eps).abs() / 2), F.linear(width, (W - eps).abs() / 2)
+    else:
+        mass, rise, fall = _signed_spread(ball, lower, upper, m, width / 2)
+    outward = eps * mass + beta + rounding(ball) * (2 * mass + 1)
+    return middle - fall - outward, middle + rise + outward
+
+
+def _signed_spread(
+    ball: LayerBall, lower: Tensor, upper: Tensor, m: Tensor, r: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`layer_box`'s mass, rise and fall for inputs of any sign; only a first layer meets them.
+
+    t < 0 mirrors t >= 0. An interval that straddles zero adds |W| r + eps max|t|, exact where it is symmetric.
+    """
+    W, eps = ball.W, ball.eps
+    negative, straddling = upper < 0, (lower < 0) & (upper >= 0)
+    mass = torch.where(straddling, m.abs() + r, m.abs()).sum(-1, keepdim=True)
+    around, mirrored = r * straddling, r * negative
+    ahead = r - around - mirrored
+    both, above, below = W.abs(), (W + eps).abs(), (W - eps).abs()
+    rise = fall = F.linear(around, both)
+    rise, fall = rise + F.linear(ahead, above), fall + F.linear(ahead, below)
+    if negative.any():
+        rise, fall = rise + F.linear(mirrored, below), fall + F.linear(mirrored, above)
+    return mass, rise, fall
+
+
+def rounding(ball: LayerBall) -> Tensor:
+    """A weight radius that covers the floating-point error of one layer.
+
+    Rounding is itself a weight perturbation: a product of n terms with unit roundoff u is exact for weights off by at
+    most n u / (1 - n u) |W|, whatever the order of summation. W [out, in] is used both ways, forward and transposed;
+    twice in + out + 8 leaves room for the few operations around each product.
+    """
+    u = torch.finfo(ball.W.dtype).eps / 2
+    largest = ball.W.detach().abs().max() + ball.eps
+    if ball.b is not None:
+        largest = torch.maximum(largest, ball.b.detach().abs().max() + ball.beta)
+    return 2 * (sum(ball.W.shape) + 8) * u * largest
+
+
+def check_input(x: Tensor, ball: LayerBall) -> tuple[float, float]:
+    """The span (lowest, highest) of x, a finite batch [B, d] of this layer's inputs; else a ValueError says why not."""
+    if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != ball.W.shape[1]:
+        what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x must be a batch [B, {ball.W.shape[1]}] of flat inputs for this network, got {what}")
+    if x.dtype != ball.W.dtype:
+        raise ValueError(f"x is {x.dtype} but the weights are {ball.W.dtype}: bring both to one dtype")
+    low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("x holds NaN or infinite values")
+    return low, high
+
+
+def checked_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
+    """The layers with their radii, for formulas that speak of a hidden layer (L >= 2) and of finite weights."""
+    found = layer_balls(W, xi)
+    if len(found) < 2:
+        raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
+    if not all(bool(torch.isfinite(W_m).all()) for W_m in W):
+        raise ValueError("W holds NaN or infinite values")
+    return found
+
+
+def _bias_free(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
+    found = checked_balls(W, xi)
+    if any(ball.b is not None for ball in found):
+        raise ValueError("the printed formula is stated for networks without biases; use a repaired bound")
+    return found
+
+
+def _l1(h: Tensor) -> Tensor:
+    return h.abs().sum(-1)
+
+
+def _pairwise(c: Tensor, drift: Tensor) -> Tensor:
+    return c * drift[:, None, None]

@@ -1,0 +1,122 @@
+"""Floor 1: the threat xi = {eps_x} u {eps_m}: l_inf balls around the input and around every weight tensor."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nsr.network import Weights, layers
+
+Box = tuple[float, float]  # the interval every input coordinate must stay in, such as the pixels' [0, 1]
+
+MOST_CORNERS = 2**20
+
+
+@dataclass(frozen=True)
+class Budget:
+    """xi: how far each input coordinate (`eps_x`) and each entry of the m-th weight tensor (`eps_w[m]`) may move."""
+
+    eps_x: float
+    eps_w: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.eps_w, int | float):
+            raise ValueError(
+                "eps_w takes one radius per weight tensor; for one radius everywhere use "
+                "Budget.uniform(eps_x, eps_w, layers)"
+            )
+        object.__setattr__(self, "eps_x", _radius("eps_x", self.eps_x))
+        object.__setattr__(self, "eps_w", tuple(_radius(f"eps_w[{m}]", e) for m, e in enumerate(self.eps_w)))
+
+    @staticmethod
+    def uniform(eps_x: float, eps_w: float, layers: int) -> Budget:
+        """The paper's geometry: one absolute radius for every entry of each of `layers` weight tensors."""
+        return Budget(eps_x, (eps_w,) * layers)
+
+    @staticmethod
+    def relative(eps_x: float, r: float, W: Sequence[Tensor]) -> Budget:
+        """eps_m = r * mean|W^m|: a geometry that no rescaling within a homogeneous network can change."""
+        return Budget(eps_x, tuple(r * float(W_m.abs().mean()) for W_m in W))
+
+    def check(self, W: Sequence[Tensor]) -> None:
+        """Refuse weights that this budget has no radius for."""
+        if len(self.eps_w) != len(W):
+            raise ValueError(
+                f"the budget has {len(self.eps_w)} weight radii but the network has {len(W)} weight "
+                "tensors: one radius each is needed"
+            )
+
+    def interval(self, x: Tensor, box: Box | None = None) -> tuple[Tensor, Tensor]:
+        """The ends [a, b] of what each input coordinate can reach, inside `box` where one is given."""
+        a, b = x - self.eps_x, x + self.eps_x
+        return (a, b) if box is None else (a.clamp(*box), b.clamp(*box))
+
+    def clip_x(self, x_hat: Tensor, x: Tensor, box: Box | None = None) -> Tensor:
+        """Clip_{X, eps_x}: the nearest admissible input."""
+        return torch.clamp(x_hat, *self.interval(x, box))
+
+    def clip_W(self, W_hat: Sequence[Tensor], W: Sequence[Tensor]) -> Weights:
+        """Clip_{W, eps_w}: the nearest admissible weights."""
+        self.check(W)
+        return tuple(torch.clamp(V, U - e, U + e) for V, U, e in zip(W_hat, W, self.eps_w, strict=True))
+
+    def sample(
+        self, x: Tensor, W: Sequence[Tensor], generator: torch.Generator, box: Box | None = None
+    ) -> tuple[Tensor, Weights]:
+        """A uniformly random admissible point (x_hat, W_hat)."""
+        self.check(W)
+        a, b = self.interval(x, box)
+        x_hat = torch.lerp(a, b, _uniform(x, generator))
+        return x_hat, tuple(U + e * (2 * _uniform(U, generator) - 1) for U, e in zip(W, self.eps_w, strict=True))
+
+    def corners(self, x: Tensor, W: Sequence[Tensor]) -> Iterator[tuple[Tensor, Weights]]:
+        """Every corner (x_hat, W_hat) of the joint ball; for tiny networks, as an oracle."""
+        self.check(W)
+        balls = list(zip((x, *W), (self.eps_x, *self.eps_w), strict=True))
+        free = sum(t.numel() for t, e in balls if e > 0)
+        if 2**free > MOST_CORNERS:
+            raise ValueError(f"2**{free} corners are too many to enumerate; this is for networks of up to 20 entries")
+        signs = [_sign_patterns(t) if e > 0 else [torch.zeros_like(t)] for t, e in balls]
+        for pattern in itertools.product(*signs):
+            x_hat, *W_hat = (t + e * s for (t, e), s in zip(balls, pattern, strict=True))
+            yield x_hat, tuple(W_hat)
+
+
+class LayerBall(NamedTuple):
+    """One dense layer with the box around it: matrix, bias (or None) and their radii eps_m and beta_m."""
+
+    W: Tensor
+    b: Tensor | None
+    eps: float
+    beta: float
+
+
+def layer_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
+    """The dense layers of `W`, each with its own radii; a layer without bias has beta_m = 0."""
+    found = layers(W)
+    xi.check(W)
+    radii = iter(xi.eps_w)
+    return tuple(LayerBall(W_m, b_m, next(radii), 0.0 if b_m is None else next(radii)) for W_m, b_m in found)
+
+
+def _radius(name: str, value: float) -> float:
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be finite and not negative, got {float(value)}")
+    return float(value)
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
+
+
+def _sign_patterns(like: Tensor) -> list[Tensor]:
+    patterns = itertools.product((-1.0, 1.0), repeat=like.numel())
+    return [torch.tensor(p, dtype=like.dtype).reshape(like.shape) for p in patterns]

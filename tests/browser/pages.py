@@ -1,0 +1,118 @@
+"""Every page of the built book in Chromium with the network blocked; `make test-browser`, not part of `make test`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+
+HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+# index.html only leads on to intro.html; the theme leaves pieces of templates in _static
+FILES = {path.relative_to(HTML) for path in HTML.rglob("*.html")}
+PAGES = sorted(str(path) for path in FILES if path.parts[0] not in {"_static", "index.html"})
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1280, "height": 900}
+
+# formulas that MathJax has left alone: marked elements without a rendering, and delimiters in running text
+UNRENDERED = """() => {
+  const bare = [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'));
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const raw = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (/\\\\[(\\[]/.test(node.data) && !node.parentElement.closest('pre, code, script, style, mjx-container'))
+      raw.push(node.data);
+  }
+  return [...bare.map(e => e.textContent), ...raw];
+}"""
+WIDER_THAN_THE_PAGE = """() => {
+  const root = document.documentElement;
+  if (root.scrollWidth <= root.clientWidth) return [];
+  const wide = [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > root.clientWidth);
+  return [`${root.scrollWidth} px`, ...wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120))];
+}"""
+
+
+@dataclass
+class Opened:
+    """A page as the browser shows it, and what happened while it was loading."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.fail("no browser: on Debian, apt-get install chromium fonts-dejavu-core", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]:
+    page = browser.new_page(viewport=DESKTOP)
+    opened = Opened(page)
+
+    def local_only(route: Route, request: Request) -> None:
+        if request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            opened.outside.append(request.url)
+            route.abort()
+
+    page.route("**/*", local_only)
+    page.on("console", lambda message: opened.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: opened.errors.append(str(error)))
+    page.on("requestfailed", lambda request: opened.errors.append(f"{request.url}: {request.failure}"))
+    page.goto((HTML / request.param).as_uri(), wait_until="load")
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    yield opened
+    page.close()
+
+
+def test_the_first_page_leads_to_the_introduction(browser: Browser) -> None:
+    assert PAGES, f"there is no book in {HTML}: run make book"
+    page = browser.new_page()
+    page.goto((HTML / "index.html").as_uri())
+    page.wait_for_url("**/intro.html")
+    page.close()
+
+
+def test_nothing_is_fetched_from_outside(opened: Opened) -> None:
+    assert opened.outside == []
+
+
+def test_the_console_shows_no_error(opened: Opened) -> None:
+    assert opened.errors == []
+
+
+def test_every_equation_is_rendered(opened: Opened) -> None:
+    assert opened.page.evaluate(UNRENDERED) == []
+    assert opened.page.locator("mjx-merror, [data-mjx-error]").count() == 0
+
+
+def test_every_image_is_loaded(opened: Opened) -> None:
+    opened.page.evaluate("() => document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
+    opened.page.wait_for_function("() => [...document.images].every(img => img.complete)")
+    assert opened.page.evaluate("() => [...document.images].filter(i => !i.naturalWidth).map(i => i.src)") == []
+
+
+def test_every_figure_says_in_words_what_it_shows(opened: Opened) -> None:
+    images = opened.page.locator(".bd-article img").evaluate_all("all => all.map(img => [img.src, img.alt])")
+    assert [src for src, alt in images if not alt.strip() or alt.endswith((".png", ".svg"))] == []
+
+
+def test_no_page_scrolls_sideways_on_a_phone(opened: Opened) -> None:
+    opened.page.set_viewport_size(PHONE)
+    assert opened.page.evaluate(WIDER_THAN_THE_PAGE) == []
