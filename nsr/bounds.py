@@ -98,7 +98,8 @@ def layer_box(ball: LayerBall, lower: Tensor, upper: Tensor) -> tuple[Tensor, Te
         rise, fall = F.linear(width, (W + eps).abs() / 2), F.linear(width, (W - eps).abs() / 2)
     else:
         mass, rise, fall = _signed_spread(ball, lower, upper, m, width / 2)
-    outward = eps * mass + beta + rounding(ball) * (2 * mass + 1)
+    room, room_b = rounding(ball)
+    outward = (eps + 2 * room) * mass + beta + room_b
     return middle - fall - outward, middle + rise + outward
 
 
@@ -110,30 +111,28 @@ def _signed_spread(
     t < 0 mirrors t >= 0. An interval that straddles zero adds |W| r + eps max|t|, exact where it is symmetric.
     """
     W, eps = ball.W, ball.eps
-    negative, straddling = upper < 0, (lower < 0) & (upper >= 0)
-    mass = torch.where(straddling, m.abs() + r, m.abs()).sum(-1, keepdim=True)
-    around, mirrored = r * straddling, r * negative
-    ahead = r - around - mirrored
-    both, above, below = W.abs(), (W + eps).abs(), (W - eps).abs()
-    rise = fall = F.linear(around, both)
-    rise, fall = rise + F.linear(ahead, above), fall + F.linear(ahead, below)
-    if negative.any():
+    ahead = r * (lower >= 0)
+    around, above, below = r - ahead, (W + eps).abs(), (W - eps).abs()
+    rise, fall = F.linear(ahead, above), F.linear(ahead, below)
+    if upper.amin() < 0:
+        mirrored = r * (upper < 0)
+        around = around - mirrored
         rise, fall = rise + F.linear(mirrored, below), fall + F.linear(mirrored, above)
-    return mass, rise, fall
+    mass = (m.abs() + around).sum(-1, keepdim=True)
+    straddling = F.linear(around, W.abs())
+    return mass, rise + straddling, fall + straddling
 
 
-def rounding(ball: LayerBall) -> Tensor:
-    """A weight radius that covers the floating-point error of one layer.
+def rounding(ball: LayerBall) -> tuple[Tensor, Tensor]:
+    """Radii of weights and bias that cover the floating-point error of one layer; underflow apart.
 
-    Rounding is itself a weight perturbation: a product of n terms with unit roundoff u is exact for weights off by at
-    most n u / (1 - n u) |W|, whatever the order of summation. W [out, in] is used both ways, forward and transposed;
-    twice in + out + 8 leaves room for the few operations around each product.
+    Rounding is itself a weight perturbation: a sum of n products with unit roundoff u is exact for weights and bias off
+    by at most n u / (1 - n u) of themselves, whatever the order of summation. W [out, in] is used both ways, forward
+    and transposed; twice in + out + 8 leaves room for the few operations around each product.
     """
-    u = torch.finfo(ball.W.dtype).eps / 2
-    largest = ball.W.detach().abs().max() + ball.eps
-    if ball.b is not None:
-        largest = torch.maximum(largest, ball.b.detach().abs().max() + ball.beta)
-    return 2 * (sum(ball.W.shape) + 8) * u * largest
+    share = (sum(ball.W.shape) + 8) * torch.finfo(ball.W.dtype).eps
+    room = share * (ball.W.detach().abs().max() + ball.eps)
+    return room, torch.zeros_like(room) if ball.b is None else share * (ball.b.detach().abs().max() + ball.beta)
 
 
 def check_input(x: Tensor, ball: LayerBall) -> tuple[float, float]:
@@ -151,7 +150,11 @@ def check_input(x: Tensor, ball: LayerBall) -> tuple[float, float]:
 
 def checked_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
     """The layers with their radii, for formulas that speak of a hidden layer (L >= 2) and of finite weights."""
+    W = tuple(W)
     found = layer_balls(W, xi)
+    dtypes = {W_m.dtype for W_m in W}
+    if len(dtypes) > 1 or not W[0].is_floating_point():
+        raise ValueError(f"W must be of one floating-point dtype, got {', '.join(sorted(map(str, dtypes)))}")
     if len(found) < 2:
         raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
     if not all(bool(torch.isfinite(W_m).all()) for W_m in W):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Budget:
     eps_w: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.eps_w, int | float):
+        if not isinstance(self.eps_w, Iterable) or getattr(self.eps_w, "ndim", 1) == 0:
             raise ValueError(
                 "eps_w takes one radius per weight tensor; for one radius everywhere use "
                 "Budget.uniform(eps_x, eps_w, layers)"
@@ -106,7 +106,7 @@ def layer_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
 
 
 def _radius(name: str, value: float) -> float:
-    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | str) or not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
         raise ValueError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be finite and not negative, got {float(value)}")

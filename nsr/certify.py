@@ -20,7 +20,7 @@ from nsr import bounds, norms
 from nsr.budget import Box, Budget, LayerBall, layer_balls
 from nsr.network import Weights, margins, mlp_forward
 
-CHUNK = 2**18  # entries of the largest temporary: what a core's cache holds
+CHUNK = 3 * 2**16  # entries of the largest temporary: what a core's cache holds
 
 
 def margin_upper_bound(
@@ -33,10 +33,10 @@ def margin_upper_bound(
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    balls, span = _checked(W, x, xi, box)
+    balls = _checked(W, x, xi, box)
     K, d = len(balls[-1].W), x.shape[1]
     j = torch.arange(K, device=x.device).expand(len(x), K) if y is None else _labels(y, x, K)[:, None]
-    wide = xi if method == "printed" else _widened(xi, balls, span)
+    wide = xi if method == "printed" else _widened(xi, balls)
     rows = max(1, CHUNK // (d * j.shape[1] * K if method == "crown" else d))
     bound = torch.cat([_BOUNDS[method](tuple(W), x_, wide, box, j_) for x_, j_ in _chunks(rows, x, j)])  # [B, P, K]
     bound = bound.masked_fill(F.one_hot(j, K).bool(), 0)
@@ -50,7 +50,7 @@ def certified(
     if method == "printed":
         raise ValueError("the printed bound can be exceeded by admissible perturbations, so it certifies nothing")
     bound = margin_upper_bound(W, x, xi, method=method, box=box, y=y)
-    return (bound.masked_fill(F.one_hot(y, bound.shape[1]).bool(), -torch.inf) < 0).all(-1)
+    return (bound.masked_fill(F.one_hot(y.long(), bound.shape[1]).bool(), -torch.inf) < 0).all(-1)
 
 
 def _printed(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def _crown(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Ten
     top = constant + _maximum_over_input(lam @ first.W, first.eps * _l1(lam), a, b)
     farthest = torch.maximum(a.abs(), b.abs()).sum(-1, keepdim=True)
     operations = sum(len(ball.W) + 8 for ball in balls)
-    outward = operations * torch.finfo(x.dtype).eps * constant.abs() + bounds.rounding(first) * _l1(lam) * farthest
+    outward = operations * torch.finfo(x.dtype).eps * constant.abs() + bounds.rounding(first)[0] * _l1(lam) * farthest
     return torch.minimum((top + outward).reshape(shape), _elided(last, *boxes[-1], j))
 
 
@@ -148,7 +148,8 @@ def _elided(last: LayerBall, p: Tensor, q: Tensor, j: Tensor) -> Tensor:
     v, constant = _elided_rows(last, j)
     centre, radius = (lower + upper) / 2, (upper - lower) / 2
     bound = torch.einsum("bpkn,bn->bpk", v, centre) + torch.einsum("bpkn,bn->bpk", v.abs(), radius)
-    return bound + constant + 4 * bounds.rounding(last) * (upper.sum(-1) + 1)[:, None, None]
+    room, room_b = bounds.rounding(last)
+    return bound + constant + 4 * (room * upper.sum(-1) + room_b)[:, None, None]
 
 
 def _elided_rows(last: LayerBall, j: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,15 +187,16 @@ def _maximum_over_input(g: Tensor, e: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.maximum(at_a, at_b).sum(-1)
 
 
-def _widened(xi: Budget, balls: Sequence[LayerBall], span: tuple[float, float]) -> Budget:
-    """xi with room for floating-point error, which is itself a perturbation of weights (see `bounds.rounding`)."""
-    eps_x = xi.eps_x
-    if eps_x > 0:
-        eps_x += 2 * torch.finfo(balls[0].W.dtype).eps * (max(map(abs, span)) + eps_x)
+def _widened(xi: Budget, balls: Sequence[LayerBall]) -> Budget:
+    """xi with room for floating-point error, which is itself a perturbation of weights (see `bounds.rounding`).
+
+    The ends x +- eps_x are off by a share of themselves at most, which the room of the first layer's weights covers.
+    """
+    eps_x = xi.eps_x * (1 + 2 * torch.finfo(balls[0].W.dtype).eps)
     eps_w: list[float] = []
     for ball in balls:
-        room = float(bounds.rounding(ball))
-        eps_w += [ball.eps + room] if ball.b is None else [ball.eps + room, ball.beta + room]
+        room, room_b = map(float, bounds.rounding(ball))
+        eps_w += [ball.eps + room] if ball.b is None else [ball.eps + room, ball.beta + room_b]
     return Budget(eps_x, tuple(eps_w))
 
 
@@ -206,25 +208,25 @@ def _l1(lam: Tensor) -> Tensor:
     return lam.abs().sum(-1)
 
 
-def _checked(
-    W: Sequence[Tensor], x: Tensor, xi: Budget, box: Box | None
-) -> tuple[tuple[LayerBall, ...], tuple[float, float]]:
-    """The layers with their radii and the span of x, once all of it makes sense together."""
+def _checked(W: Sequence[Tensor], x: Tensor, xi: Budget, box: Box | None) -> tuple[LayerBall, ...]:
+    """The layers with their radii, once network, inputs, budget and box make sense together."""
     balls = bounds.checked_balls(W, xi)
-    span = bounds.check_input(x, balls[0])
+    low, high = bounds.check_input(x, balls[0])
     if box is not None and not box[0] < box[1]:
         raise ValueError(f"box must be an interval (low, high) with low < high, got {box}")
-    if box is not None and len(x) and not box[0] <= span[0] <= span[1] <= box[1]:
-        raise ValueError(f"x leaves the box {box}: its values span {span}")
-    return balls, span
+    if box is not None and len(x) and not box[0] <= low <= high <= box[1]:
+        raise ValueError(f"x leaves the box {box}: its values span {(low, high)}")
+    return balls
 
 
 def _labels(y: Tensor, x: Tensor, K: int) -> Tensor:
-    if not isinstance(y, Tensor) or y.shape != (len(x),) or y.is_floating_point():
+    """The labels [B] as the whole numbers that torch indexes by."""
+    whole = isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+    if not whole or y.shape != (len(x),):
         raise ValueError(f"y must hold one whole-numbered label per input, {len(x)} in all")
     if len(y) and not (0 <= int(y.min()) and int(y.max()) < K):
         raise ValueError(f"labels span [{int(y.min())}, {int(y.max())}] but the network has {K} classes")
-    return y
+    return y.long()
 
 
 _BOUNDS = {

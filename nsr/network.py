@@ -10,7 +10,7 @@ layer's bias. The parameters of `nn.Sequential(Linear, ReLU, Linear)` are theref
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -137,11 +137,20 @@ def margins(logits: Tensor) -> Tensor:
 
 
 def _is_dense_relu_chain(module: nn.Module) -> bool:
-    """Linear, ReLU, Linear, .. in a Sequential (nested or not), every layer used once; a leading Flatten is fine."""
-    if not isinstance(module, nn.Sequential):
-        return False
-    leaves = [m for m in module.modules() if not isinstance(m, nn.Sequential | nn.Identity | nn.Dropout)]
-    if leaves and isinstance(leaves[0], nn.Flatten) and (leaves[0].start_dim, leaves[0].end_dim) == (1, -1):
+    """Linear, ReLU, Linear, .. in plain Sequentials, every weight used once and no hook; a leading Flatten is fine."""
+    leaves = [leaf for leaf in _leaves(module) if type(leaf) not in (nn.Identity, nn.Dropout)]
+    if leaves and type(leaves[0]) is nn.Flatten and (leaves[0].start_dim, leaves[0].end_dim) == (1, -1):
         leaves = leaves[1:]
-    kinds = [type(leaf) for leaf in leaves]
-    return len(kinds) % 2 == 1 and all(k is (nn.ReLU if i % 2 else nn.Linear) for i, k in enumerate(kinds))
+    alternating = all(type(leaf) is (nn.ReLU if i % 2 else nn.Linear) for i, leaf in enumerate(leaves))
+    uses = [id(parameter) for leaf in leaves for parameter in leaf.parameters()]
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+    return len(leaves) % 2 == 1 and alternating and len(uses) == len(set(uses)) and not hooked
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """What a module applies, in order and as often as it does; only plain Sequentials are known to chain their parts."""
+    if type(module) is not nn.Sequential or not len(module):
+        yield module
+        return
+    for part in module:
+        yield from _leaves(part)

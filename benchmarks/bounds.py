@@ -1,0 +1,90 @@
+"""What each bound costs beside a plain forward pass: 784-128-64-32-10, float32, no gradients, one batch, labels given.
+
+    python benchmarks/bounds.py [--threads 2] [--batch 1000] [--repeats 30]
+
+Every repetition runs the forward pass and all bounds in turn, so that whatever else the machine does falls on all of
+them alike; a ratio is taken inside its repetition. Printed: median, and the quartiles in brackets. All classes are
+bounded against the true one. "box" keeps the inputs in [0, 1].
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nsr import Budget, mlp, mlp_init
+from nsr.certify import METHODS, margin_upper_bound
+
+SIZES = (784, 128, 64, 32, 10)
+XI = Budget.uniform(0.01, 0.001, len(SIZES) - 1)
+FORWARD = ("forward pass", "")
+
+
+def tasks(batch: int) -> dict[tuple[str, str], Callable[[], object]]:
+    """What is timed, by (name, box)."""
+    generator = torch.Generator().manual_seed(0)
+    W = mlp_init(SIZES, generator)
+    network = mlp(W)
+    # like pixels: four in five are black
+    x = torch.rand(batch, SIZES[0], generator=generator) * (torch.rand(batch, SIZES[0], generator=generator) < 0.2)
+    y = torch.randint(SIZES[-1], (batch,), generator=generator)
+    found: dict[tuple[str, str], Callable[[], object]] = {FORWARD: lambda: network(x)}
+    for method in METHODS:
+        for name, box in (("none", None), ("[0, 1]", (0.0, 1.0))):
+            found[method, name] = lambda method=method, box=box: margin_upper_bound(
+                W, x, XI, method=method, box=box, y=y
+            )
+    return found
+
+
+@torch.no_grad()
+def measure(batch: int, repeats: int) -> dict[tuple[str, str], torch.Tensor]:
+    """Seconds of every task [repeats], interleaved; the first three rounds only warm up."""
+    timed = tasks(batch)
+    seconds = {name: [] for name in timed}
+    for _ in range(3 + repeats):
+        for name, task in timed.items():
+            start = time.perf_counter()
+            task()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: torch.tensor(s[3:]) for name, s in seconds.items()}
+
+
+def spread(values: torch.Tensor, unit: str) -> str:
+    """median [lower quartile, upper quartile]"""
+    low, middle, high = values.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+    return f"{middle:7.2f} {unit} [{low:.2f}, {high:.2f}]"
+
+
+def hardware() -> str:
+    """The processor, as the system names it, and the versions that decide speed."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (
+        f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=30)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    seconds = measure(options.batch, options.repeats)
+    print(f"{hardware()}; {'-'.join(map(str, SIZES))}, float32, batch {options.batch}, {options.repeats} repetitions")
+    print(f"{'method':<14}{'box':<9}{'time':<32}beside the forward pass")
+    for name, took in seconds.items():
+        ratio = spread(took / seconds[FORWARD], "x")
+        print(f"{name[0]:<14}{name[1]:<9}{spread(1e3 * took, 'ms'):<32}{ratio}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Theorem 1 as printed and repaired: the family's gap, the leak of h*, and how often tiny nets violate which."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+from torch import Tensor
+
+MARKERS = "osD^vP"
+STYLES = ["-", "--", "-.", ":"]
+KINDS = ("printed", "repaired")
+RISES = {
+    "drawn": "best random draw",
+    "printed": "$h^{2*}$ (printed)",
+    "found": "ascent",
+    "repaired": "$u^2$ (repaired)",
+}
+Curve = tuple[Sequence[float], Sequence[tuple[Fraction, Fraction]]]  # radii, excess over (printed, repaired)
+
+
+def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> Figure:
+    """Largest margin minus bound over the radius e for each B: closed forms as lines, enumerated corners as markers."""
+    figure, ax = plt.subplots()
+    for line, (B, at) in enumerate(itertools.product(closed, range(len(KINDS)))):
+        color, style, marker = f"C{at}", STYLES[line // 2 % len(STYLES)], MARKERS[line % len(MARKERS)]
+        for (e, excess), shape in ((closed[B], {"linestyle": style}), (enumerated[B], {"ls": "", "marker": marker})):
+            ax.plot(e, [float(over[at]) for over in excess], color=color, **shape)
+        ax.plot([], [], linestyle=style, marker=marker, color=color, label=f"{KINDS[at]}, B = {B:g}")
+    low, high = ax.get_ylim()
+    ax.axhspan(0, high, color="0.93", zorder=0)
+    ax.axhline(0, color="0.3", linewidth=1)
+    ax.set_ylim(low, high)
+    ax.text(0.02, 0.96, "bound exceeded", transform=ax.transAxes, va="top")
+    ax.set(xlabel="radius $e$ of every weight (units of $W$)", ylabel="largest margin minus bound (logits)")
+    ax.legend(loc="lower left")
+    plt.close(figure)
+    return figure
+
+
+def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises: Mapping[str, Tensor]) -> Figure:
+    """Left: leak of h^{2*} found by ascent against its first-order value, per radius. Right: rises of ||z^2||_1."""
+    figure, (left, right) = plt.subplots(ncols=2, figsize=(8.4, 3.8))
+    for marker, radius in zip(itertools.cycle(MARKERS), predicted, strict=False):
+        left.plot(predicted[radius], found[radius], ls="", marker=marker, alpha=0.6, label=f"radius {radius:g}")
+    positive = [v for values in predicted.values() for v in values.tolist() if v > 0]
+    ends = [min(positive, default=1), max(positive, default=1)]
+    left.plot(ends, ends, color="0.3", linewidth=1, label="equal")
+    left.set(
+        xscale="log", yscale="log", xlabel="first-order leak ($\\ell_1$ norm)", ylabel="leak found ($\\ell_1$ norm)"
+    )
+    left.legend()
+    names = [RISES[name] for name in rises]
+    values = [value.tolist() for value in rises.values()]
+    right.boxplot(values, orientation="horizontal", tick_labels=names, showfliers=False, widths=0.6)
+    right.axvline(1, color="0.3", linewidth=1, linestyle=":")
+    right.set(xscale="log", xlabel="rise of $||z^2||_1$ / rise found by ascent")
+    right.invert_yaxis()
+    plt.close(figure)
+    return figure
+
+
+def violations(found: Mapping[str, Mapping[tuple[str, float], tuple[int, int]]]) -> Figure:
+    """Share of random nets with a corner beyond the bound, with 95 % Wilson intervals.
+
+    kind of bound -> (widths, radius) -> (violated, nets).
+    """
+    figure, ax = plt.subplots()
+    for at, (kind, groups) in enumerate(found.items()):
+        shares = [100 * count / n for count, n in groups.values()]
+        ends = [wilson(count, n) for count, n in groups.values()]
+        low = [max(share - 100 * end, 0) for share, (end, _) in zip(shares, ends, strict=True)]
+        high = [100 * end - share for share, (_, end) in zip(shares, ends, strict=True)]
+        places = [place + 0.16 * (at - (len(found) - 1) / 2) for place in range(len(groups))]
+        ax.errorbar(places, shares, yerr=[low, high], linestyle="", marker=MARKERS[at], capsize=3, label=kind)
+    names = [f"{widths}\n{radius:g}" for widths, radius in groups]
+    ax.set_xticks(range(len(names)), names)
+    ax.set(ylabel="nets violated (%)", xlabel="widths and radius of every weight")
+    ax.legend()
+    plt.close(figure)
+    return figure
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a share of `count` in `n`."""
+    interval = binomtest(count, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

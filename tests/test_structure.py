@@ -1,0 +1,348 @@
+"""The shape of the tree: floors, chapters, packaging, and a README that promises only what exists."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat import NotebookNode
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import nsr
+from nsr import book
+from nsr.paths import ROOT
+
+FLOORS = (
+    {"network", "paths", "vision", "dense", "directions"},
+    {"norms", "data", "methods", "budget", "ascent"},
+    {"bounds", "attack", "exact"},
+    {"certify", "loss", "derivation", "leak"},
+    {"contour", "train", "anatomy"},
+    {"lab", "figures"},
+    {"sweep", "book"},
+    {"cli"},
+)
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+SPEAKING = {"cli", "sweep", "book"}  # the only modules that print
+
+MODULES = sorted(path for path in (ROOT / "nsr").rglob("*.py") if path != ROOT / "nsr" / "__init__.py")
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+MOST_LINES = 14
+MiB = 2**20
+
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+VENDORED = ROOT / "_vendor"
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def our_files() -> list[Path]:
+    """What git tracks, or would once it is added; in a copy without git, everything outside hidden and made folders."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0 and listed.stdout:
+        found = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        made = {".venv", ".git", "_build", "__pycache__", "nsr.egg-info"}
+        found = [
+            p for p in ROOT.rglob("*") if not made & set(p.relative_to(ROOT).parts) and not p.name.endswith("ubyte")
+        ]
+    return [path for path in found if path.is_file()]
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    for path in our_files():
+        if VENDORED not in path.parents:
+            try:
+                yield path, path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
+
+
+# ---------------------------------------------------------------- floors
+
+
+def module_name(path: Path) -> str:
+    """The floor table's name of a file: `figures` for nsr/figures/lines.py."""
+    return path.relative_to(ROOT / "nsr").parts[0].removesuffix(".py")
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """The modules of nsr that a module imports, at any depth of its code; "nsr" itself for the package's front."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            origin = "nsr." + (node.module or "") if node.level else node.module or ""
+            names = [f"{origin}.{a.name}" for a in node.names] if origin.strip(".") == "nsr" else [origin]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.strip(".").partition(".")
+            if top == "nsr":
+                yield rest.strip(".").split(".")[0] or "nsr"
+
+
+@each_module
+def test_a_module_imports_only_from_floors_below_its_own(path: Path) -> None:
+    module = module_name(path)
+    assert module in FLOOR, f"nsr/{module} has no floor: give it one in FLOORS"
+    for other in set(imported_modules(ast.parse(path.read_text()))) - (
+        {module} if path.parent.name == module else set()
+    ):
+        assert other in FLOOR, f"{module} imports {other}, which is no module with a floor"
+        assert FLOOR[other] < FLOOR[module], f"{module} (floor {FLOOR[module]}) imports {other} (floor {FLOOR[other]})"
+
+
+@pytest.mark.parametrize("module", sorted({module_name(path) for path in MODULES}))
+def test_a_module_says_on_which_floor_it_stands(module: str) -> None:
+    file, package = ROOT / "nsr" / f"{module}.py", ROOT / "nsr" / module / "__init__.py"
+    path = file if file.exists() else package
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert docstring.startswith(f"Floor {FLOOR[module]}: ")
+
+
+@each_module
+def test_only_the_command_line_the_sweeps_and_the_book_print(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    printing = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+    assert module_name(path) in SPEAKING or not printing, f"print in lines {printing}"
+
+
+def test_importing_the_package_loads_neither_the_book_nor_the_sweeps() -> None:
+    heavy = ("papermill", "dask", "seaborn", "typer", "pydantic", "foolbox")
+    code = f"import sys, nsr; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_nothing_loads_weights_by_pickle() -> None:
+    for path, text in texts():
+        if path.suffix in {".py", ".ipynb"} and ROOT / "tests" not in path.parents:
+            assert not re.search(r"torch\.(load|save)\(|\b(pickle|dill|cloudpickle|joblib)\.|weights_only", text), path
+            assert not re.search(r"import (pickle|dill|cloudpickle|joblib)|allow_pickle=True", text), path
+
+
+def test_every_module_has_its_place_on_the_api_page() -> None:
+    page = (ROOT / "chapters" / "appendix" / "api.md").read_text()
+    documented = re.findall(r"automodule:: nsr\.(\w+)", page)
+    assert sorted(documented) == sorted({module_name(path) for path in MODULES})
+    assert documented == sorted(documented, key=FLOOR.__getitem__), "from the lowest floor up"
+
+
+# ---------------------------------------------------------------- chapters
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def test_the_book_has_exactly_the_chapters_that_exist() -> None:
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    pages = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    written = [
+        p.relative_to(ROOT).with_suffix("") for p in (ROOT / "chapters").rglob("*") if p.suffix in {".md", ".ipynb"}
+    ]
+    assert CHAPTERS
+    assert sorted(pages) == sorted(str(p) for p in written if ".ipynb_checkpoints" not in p.parts)
+
+
+@each_chapter
+def test_a_chapter_defines_nothing(path: Path) -> None:
+    for cell in code_cells(path):
+        defined = [
+            n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)
+        ]
+        assert not defined, f"this belongs into nsr/:\n{cell.source}"
+
+
+@each_chapter
+def test_a_chapters_cells_are_short(path: Path) -> None:
+    for cell in code_cells(path):
+        assert 0 < len(cell.source.strip().splitlines()) <= MOST_LINES, cell.source
+
+
+@each_chapter
+def test_a_chapter_has_one_cell_of_annotated_parameters(path: Path) -> None:
+    (cell,) = (cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", []))
+    for statement in ast.parse(cell.source).body:
+        assert isinstance(statement, ast.AnnAssign), (
+            f"write `name: type = default  # meaning`, not {ast.unparse(statement)}"
+        )
+        assert "#" in cell.source.splitlines()[statement.end_lineno - 1], f"say what {ast.unparse(statement)} means"
+
+
+@each_chapter
+def test_every_parameter_drives_its_chapter(path: Path) -> None:
+    (cell,) = (cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", []))
+    rest = "\n".join(other.source for other in code_cells(path) if other is not cell and other.id != cell.id)
+    used = {node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name)}
+    unused = [statement.target.id for statement in ast.parse(cell.source).body if statement.target.id not in used]
+    assert not unused, f"parameters that nothing obeys: {unused}"
+
+
+@each_chapter
+def test_a_chapter_is_committed_executed_from_top_to_bottom(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@each_chapter
+def test_a_chapter_shows_no_error_and_no_warning(path: Path) -> None:
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr", cell.source
+
+
+@each_chapter
+def test_a_chapter_is_as_make_chapters_leaves_it(path: Path) -> None:
+    notebook = read(path)
+    assert book.stripped(copy.deepcopy(notebook)) == notebook, "times, paths or versions are in it: run make chapters"
+
+
+@each_chapter
+def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot_see_it(path: Path) -> None:
+    for cell in code_cells(path):
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
+            shown = cell.metadata.get("mystnb", {})
+            assert shown.get("figure", {}).get("caption", "").strip(), f"no caption:\n{cell.source}"
+            assert shown.get("figure", {}).get("name", "").strip(), f"no name:\n{cell.source}"
+            assert len(shown.get("image", {}).get("alt", "").split()) >= 4, f"no alt text:\n{cell.source}"
+
+
+@pytest.mark.parametrize(("stem", "name"), book.README_FIGURES.items())
+def test_the_readme_shows_the_chapters_own_figure(stem: str, name: str) -> None:
+    drawn = book.figure(read(ROOT / "chapters" / f"{stem}.ipynb"), name)
+    assert book.figure_path(name).read_bytes() == drawn, "run make chapters"
+    assert str(book.figure_path(name).relative_to(ROOT)) in README
+
+
+# ---------------------------------------------------------------- packaging
+
+
+def pinned() -> dict[str, str]:
+    lines = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#"))
+    pairs = [re.fullmatch(r"([\w.-]+)==([\w.]+)", line) for line in lines]
+    assert all(pairs), "a constraint is name==version: no local tag, no path, no address"
+    return {canonicalize_name(pair[1]): pair[2] for pair in pairs}
+
+
+def direct_dependencies() -> list[Requirement]:
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    return [Requirement(text) for group in [PROJECT["project"]["dependencies"], *extras] for text in group]
+
+
+def test_constraints_pin_every_direct_dependency_to_a_release_that_it_allows() -> None:
+    pins = pinned()
+    for requirement in direct_dependencies():
+        assert canonicalize_name(requirement.name) in pins, f"{requirement.name} is not pinned: run make constraints"
+        assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_constraints_hold_no_accelerator_packages() -> None:
+    assert not [name for name in pinned() if name.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_conda_users_get_the_same_set_up() -> None:
+    *conda, pip = ENVIRONMENT["dependencies"]
+    constraints, install = pip["pip"]
+    assert constraints == "-c constraints.txt"
+    setup = (ROOT / ".ci" / "setup").read_text().replace("'", "")
+    assert f"pip install {constraints} {install} " in setup
+    extras = install.removeprefix("-e .[").removesuffix("]").split(",")
+    assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
+    python = dict(spec.split("=") for spec in conda if "=" in spec)["python"]
+    assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(python)
+    assert f"on Python {python}" in (ROOT / "constraints.txt").read_text()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = PROJECT["project"]["version"]
+    assert nsr.__version__ == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest[1] == version
+
+
+def test_the_tree_is_small() -> None:
+    sizes = {path: path.stat().st_size for path in our_files()}
+    assert not [path for path, size in sizes.items() if size > 10 * MiB]
+    assert sum(sizes.values()) < 45 * MiB
+
+
+def test_no_file_holds_a_path_of_somebodys_machine() -> None:
+    usual = r"/(?:home|root|tmp|Users|private|var/folders)/\w"
+    anywhere = re.compile(rf"(?<![\w.:/-])(?:{usual}|{re.escape(str(ROOT))}/)")
+    for path, text in texts():
+        found = anywhere.search(text)
+        assert not found, f"{path}: {text[found.start() :][:80]}"
+
+
+# ---------------------------------------------------------------- README
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"])
+def test_every_make_command_that_is_promised_exists(name: str) -> None:
+    promised = set(re.findall(r"(?:`|^ *|python[\d.]* )make ([a-z][a-z-]*)", (ROOT / name).read_text(), re.MULTILINE))
+    assert promised and promised <= targets(), promised - targets()
+
+
+def test_every_make_target_has_a_line_of_help() -> None:
+    helped = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert helped == targets()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "LICENSE-text.md"])
+def test_every_path_that_is_named_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    linked = [path for path in re.findall(r"\]\(([^)]+)\)", text) if not path.startswith("http")]
+    quoted = re.findall(r"`([\w.]*/?[\w./]+\.(?:py|md|yml|toml|txt|cff)|[\w.]+/|\.ci/\w+)`", text)
+    passed = [word for word in re.findall(r"\bchapters/\S+\.ipynb", text) if "NN" not in word]
+    missing = [path for path in [*linked, *quoted, *passed] if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_the_programs_that_the_readme_calls_are_installed() -> None:
+    called = set(re.findall(r"\.venv/bin/([\w-]+)", README))
+    assert called and not [name for name in called if not Path(sys.executable).with_name(name).exists()]
+
+
+def test_the_parameters_that_the_readme_sets_exist() -> None:
+    commands = re.findall(r"papermill .*?(chapters/\S+\.ipynb) \S+((?: -p \w+ \S+)+)", README)
+    assert commands
+    for chapter, settings in commands:
+        (cell,) = (cell for cell in code_cells(ROOT / chapter) if "parameters" in cell.metadata.get("tags", []))
+        known = {statement.target.id for statement in ast.parse(cell.source).body}
+        assert set(re.findall(r"-p (\w+)", settings)) <= known
+
+
+def test_the_readmes_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    clean, attacked, certified = (int(share) for share in re.findall(r"(\d+)%", capsys.readouterr().out))
+    assert 0 <= certified <= attacked <= clean <= 100
