@@ -306,8 +306,8 @@ def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not file.is_file():
         raise AssessError(f"{file}: there is no such file")
     damage = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-    with _refusing(f"{file}: not an .npz file of plain arrays", *damage):
-        found = np.load(file, allow_pickle=False)
+    with _refusing(f"{file}: not an .npz file of plain arrays", *damage), file.open("rb") as stream:
+        found = np.load(stream, allow_pickle=False)
         arrays = {key: found[key] for key in found} if isinstance(found, np.lib.npyio.NpzFile) else {}
     if missing := {"x", "y"} - set(arrays):
         has = f"it has {', '.join(arrays)}" if arrays else "it has none"

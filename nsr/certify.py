@@ -4,8 +4,9 @@ The ladder, loosest first:  f + R2 (norms) >= f + R1 (repaired) >= f + R3 (teles
 >= the truth. "printed" is Theorem 1 as it stands in the paper and is no bound from L = 3 on.
 
 The sound ones are differentiable and rounded outward: a certificate computed in float32 holds for the real numbers,
-hence against an attack computed in float64. Every sample may face weights of its own, so the weaker attacker who must
-use one W_hat for all inputs is covered too.
+hence against an attack computed in float64. Float32's room for rounding grows with the width and hides small radii at
+784 inputs: there, certify in float64. Every sample may face weights of its own, so the weaker attacker who must use one
+W_hat for all inputs is covered too.
 """
 
 from __future__ import annotations

@@ -313,6 +313,11 @@ def ledger(p: Point) -> dict[str, tuple[Step, ...]]:
     }
 
 
+def table(*steps: Step) -> str:
+    """The steps below each other, ready to print."""
+    return "\n".join(map(str, steps))
+
+
 def product(steps: Sequence[Step]) -> Tensor:
     """The slack that these lines have together [B]."""
     return torch.stack([step.slack for step in steps]).prod(0)

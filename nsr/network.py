@@ -148,7 +148,7 @@ def _is_dense_relu_chain(module: nn.Module) -> bool:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    """What a module applies, in order and as often as it does; only plain Sequentials are known to chain their parts."""
+    """What a module applies, in order and as often as it does: only plain Sequentials surely chain their parts."""
     if type(module) is not nn.Sequential or not len(module):
         yield module
         return

@@ -88,7 +88,7 @@ def margin(net: Net, x: Array, i: int, j: int) -> float:
     return float((net.W[net.L][i] - net.W[net.L][j]) @ z + net.b[net.L][i] - net.b[net.L][j])
 
 
-# --- the paper, letter by letter (no biases) ---------------------------------------------------------------------
+# --- the paper, letter by letter (no biases) ------------------------------------------------------------------------
 
 
 def tau(net: Net, i: int, j: int) -> float:
@@ -144,7 +144,7 @@ def printed(net: Net, x: Array, i: int, j: int) -> float:
     return margin(net, x, i, j) + tau(net, i, j) + zeta(net, x, i, j)
 
 
-# --- the sound bounds ----------------------------------------------------------------------------------------------
+# --- the sound bounds -----------------------------------------------------------------------------------------------
 
 
 def input_box(net: Net, x: Array, box: tuple[float, float] | None) -> tuple[Array, Array]:
@@ -302,7 +302,7 @@ def draw(sizes: tuple[int, ...], generator: np.random.Generator, *, biases: bool
     return tensors
 
 
-# --- brute force ---------------------------------------------------------------------------------------------------
+# --- brute force ----------------------------------------------------------------------------------------------------
 
 
 def batched_logits(tensors: list[Array], x: Array) -> Array:

@@ -31,7 +31,7 @@ def pairs(bound, K):
     return np.array([[bound(i, j) for j in range(K)] for i in range(K)])
 
 
-# --- letter by letter -------------------------------------------------------------------------------------------------
+# --- letter by letter -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -73,7 +73,7 @@ def test_zeta_at_two_layers_counts_the_first_radius_twice_as_printed():
     torch.testing.assert_close(bounds.zeta(W, x, xi), 2 * bounds.zeta_repaired(W, x, xi))
 
 
-# --- hand examples in exact arithmetic ----------------------------------------------------------------------------------
+# --- hand examples in exact arithmetic ------------------------------------------------------------------------------
 
 
 def exact_margin(W, x):
@@ -225,7 +225,7 @@ def test_zeta_scales_with_the_input():
     torch.testing.assert_close(bounds.zeta(W, 7 * x, xi), 7 * bounds.zeta(W, x, xi))
 
 
-# --- the two halves of the proof, by number ---------------------------------------------------------------------------
+# --- the two halves of the proof, by number -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 2, 1, 2), (2, 2, 1, 2), (1, 2, 2, 1, 2), (1, 1, 2, 1, 1, 2)])

@@ -94,7 +94,7 @@ def test_weights_without_a_radius_each_are_refused(radii, generator):
             use()
 
 
-# --- interval and clip ------------------------------------------------------------------------------------------------
+# --- interval and clip ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -43,7 +43,7 @@ def net_of(arrays, xi):
     return oracles.Net.of(arrays, list(xi.eps_w), xi.eps_x)
 
 
-# --- agreement with the references --------------------------------------------------------------------------------------
+# --- agreement with the references ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -97,7 +97,7 @@ def test_diagonal_is_zero_and_an_empty_batch_has_no_bounds(method):
     assert bound(arrays, x[:0], xi, method, y=torch.zeros(0, dtype=torch.long)).shape == (0, 3)
 
 
-# --- brute force ------------------------------------------------------------------------------------------------------
+# --- brute force ----------------------------------------------------------------------------------------------------
 
 TINY = [  # at most 16 free numbers each, so that every corner of the joint ball can be visited
     ((2, 2, 2), True),
@@ -136,7 +136,7 @@ def test_the_interval_bound_of_two_layers_is_attained():
 
 @st.composite
 def instances(draw_):
-    """A net of 2 to 5 layers, any signs, radii that may be zero, with or without biases and box, and its ball's size."""
+    """A net of 2 to 5 layers, signs at random, radii that may be zero, with or without biases and box."""
     L = draw_(st.integers(2, 5))
     sizes = tuple(draw_(st.integers(1, 4)) for _ in range(L)) + (draw_(st.integers(2, 3)),)
     generator = np.random.default_rng(draw_(st.integers(0, 2**32 - 1)))
@@ -210,7 +210,7 @@ def _own_margin(W_own, x, i, j):
     return (z[:, i] - z[:, j]).squeeze(-1)
 
 
-# --- what must not, and what must, change a bound -------------------------------------------------------------------------
+# --- what must not, and what must, change a bound -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("biases", [False, True])
@@ -250,7 +250,7 @@ def test_every_radius_reaches_crown(position):
 
 
 def test_crown_can_fall_as_a_radius_grows_because_a_relu_takes_its_other_slope():
-    # f = x - relu(x - 0.3) for x in [0, 0.2 + eps_x]: relu is bounded from below by 0, and from eps_x = 0.4 on by x - 0.3
+    # f = x - relu(x - 0.3) for x in [0, 0.2 + eps_x]: the relu is bounded below by 0, from eps_x = 0.4 on by x - 0.3
     arrays = [np.ones((2, 1)), np.array([0.0, -0.3]), np.array([[1.0, -1.0], [0.0, 0.0]])]
     before, after = (
         bound(arrays, [[0.2]], Budget(eps_x, (0, 0, 0)), "crown", box=(0.0, 1.0))[0, 0, 1] for eps_x in (0.39, 0.41)
@@ -336,7 +336,7 @@ def test_no_batch_mate_however_large_changes_a_samples_bound(method, box):
     np.testing.assert_allclose(among[-1], alone, rtol=1e-12, atol=1e-12)
 
 
-# --- gradients --------------------------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -364,7 +364,7 @@ def test_gradients_are_finite_at_dead_units_and_zero_inputs(method):
         assert all(bool(torch.isfinite(g).all()) for g in gradients)
 
 
-# --- floating point -----------------------------------------------------------------------------------------------------
+# --- floating point -------------------------------------------------------------------------------------------------
 
 
 def exact_margins(arrays, x):
@@ -477,7 +477,7 @@ def test_what_overflows_is_not_certified(method):
         assert not certified(W, x, torch.full((len(x),), y), xi, method=method).any()
 
 
-# --- certified ----------------------------------------------------------------------------------------------------------
+# --- certified ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", SOUND)
@@ -540,7 +540,7 @@ def test_inputs_are_not_changed(method):
     assert all((U.numpy() == a).all() for U, a in zip((*W, inputs), (*arrays, x), strict=True))
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------------------------
 
 
 def bad_arguments():

@@ -1,4 +1,4 @@
-"""A network is a value: evaluating it elsewhere, casting it or reading it off a module changes nothing but the result."""
+"""A network is a value: evaluating it elsewhere, casting it, reading it off a module leave everything as it was."""
 
 import copy
 
@@ -88,9 +88,8 @@ def test_what_is_no_chain_of_dense_layers_is_refused(W, message):
 
 def test_layers_pairs_each_matrix_with_its_own_bias():
     W = (torch.ones(4, 3), torch.ones(4, 4), torch.ones(4), torch.ones(2, 4))
-    assert [(layer.W is U, layer.b is b) for layer, U, b in zip(layers(W), (W[0], W[1], W[3]), (None, W[2], None))] == [
-        (True, True)
-    ] * 3
+    for layer, U, b in zip(layers(W), (W[0], W[1], W[3]), (None, W[2], None), strict=True):
+        assert layer.W is U and layer.b is b
 
 
 # --- mlp_init -------------------------------------------------------------------------------------------------------

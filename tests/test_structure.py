@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import typer
 import yaml
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
@@ -20,7 +21,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import nsr
-from nsr import book
+from nsr import book, cli
 from nsr.paths import ROOT
 
 FLOORS = (
@@ -30,7 +31,7 @@ FLOORS = (
     {"certify", "loss", "derivation", "leak"},
     {"contour", "train", "anatomy"},
     {"lab", "figures"},
-    {"sweep", "book"},
+    {"sweep", "book", "assess"},
     {"cli"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
@@ -328,6 +329,15 @@ def test_every_path_that_is_named_exists(name: str) -> None:
 def test_the_programs_that_the_readme_calls_are_installed() -> None:
     called = set(re.findall(r"\.venv/bin/([\w-]+)", README))
     assert called and not [name for name in called if not Path(sys.executable).with_name(name).exists()]
+
+
+def test_the_commands_and_options_of_nsr_that_the_readme_shows_exist() -> None:
+    commands = typer.main.get_command(cli.app).commands
+    shown = re.findall(r"\.venv/bin/nsr (\w+)(.*)", README)
+    assert shown
+    for name, rest in shown:
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"nsr {name}{rest}"
 
 
 def test_the_parameters_that_the_readme_sets_exist() -> None:

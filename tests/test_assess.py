@@ -1,0 +1,267 @@
+"""Claims about judging anybody's model: it is loaded as it is, judged as the book judges its own, and resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from safetensors.torch import save_file, save_model
+from torch import nn
+
+from nsr import Network, assess, contour, data, train
+from nsr.ascent import Ascent
+from nsr.assess import AssessError, Assessment
+from nsr.attack import PAPER, Attack
+from nsr.contour import COARSE, Contour
+from nsr.data import Split
+from nsr.figures.contours import contours as drawn
+
+QUICK = {
+    "paper": Attack((Ascent(steps=4, step_w=0.002),)),
+    "strong": Attack((Ascent(5, 0.5, 0.5, T=0.2, in_radii=True, cosine=True, keep_best=True),)),
+}
+PLAN = assess.plan(eps_x=0.1, eps_w=0.02, points=3)
+
+MODELS = """
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    def cnn():
+        parts = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 10)
+        return nn.Sequential(*parts)
+
+    def dense():
+        return nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.last = nn.Parameter(torch.ones(64)), nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.last(F.gelu(self.scale * x))
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("models") / "models.py"
+    file.write_text(textwrap.dedent(MODELS))
+    return file
+
+
+@pytest.fixture(scope="module")
+def trained(models) -> Path:
+    """Weights with which `dense` is right on most digits."""
+    split, file = data.load("digits").train, models.with_name("trained.safetensors")
+    start, order = assess.load_model(f"{models}:dense"), torch.Generator().manual_seed(0)
+    W = train.fit(start, split.x, split.y, epochs=15, generator=order).W
+    save_file(dict(zip(("0.weight", "0.bias", "2.weight", "2.bias"), W, strict=True)), file)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(assess, "ATTACKS", QUICK)
+
+
+def judged(models: Path, name: str, folder: Path, what: assess.Plan = PLAN, **how) -> Assessment:
+    return assess.assess(f"{models}:{name}", "digits", what, folder, images=30, **how)
+
+
+# end to end ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cnn_with_conv_bias_and_batch_norm_is_assessed_end_to_end(models, tmp_path):
+    found = judged(models, "cnn", tmp_path)
+    network, split = assess.load_model(f"{models}:cnn"), data.load("digits", flat=False).test.first(30)
+    assert [tuple(V.shape) for V in network.W] == [(3, 1, 3, 3), (3,), (3,), (3,), (10, 108), (10,)]
+    for name, attack in QUICK.items():
+        expected = contour.measure(network, split.x, split.y, PLAN.grid_x, PLAN.grid_w, attack=attack)
+        assert found.contours[name] == expected
+    assert found.clean == float((network(split.x).argmax(1) == split.y).double().mean())
+    assert set(found.contours) == {"paper", "strong"} and found.images == 30
+    assert {p.name for p in tmp_path.iterdir()} == {"contour.png", "assessment.json", "cells"}
+    height, width, _ = imread(tmp_path / "contour.png").shape
+    assert height > 400 and width > 800
+
+
+def test_json_brings_back_the_same_assessment_and_shows_what_follows_from_it(models, tmp_path):
+    found, text = judged(models, "dense", tmp_path), (tmp_path / "assessment.json").read_text()
+    assert Assessment.from_json(text) == found
+    written = json.loads(text)
+    assert written["auc"] == {name: c.auc for name, c in found.contours.items()}
+    assert written["clean"] == found.clean and set(written["flags"]) == set(found.flags)
+
+
+def test_a_dense_net_gets_a_certified_contour_below_the_attacked_ones(models, trained, tmp_path):
+    what = assess.plan(eps_x=0.01, eps_w=0.002, points=3)
+    found = judged(models, "dense", tmp_path, what, weights=trained).contours
+    assert set(found) == {"paper", "strong", "certified"} and found["certified"].auc > 0.5
+    for i, j in product(range(3), range(3)):
+        assert found["certified"].accuracy[i][j] <= min(found[name].accuracy[i][j] for name in QUICK)
+
+
+def test_every_switch_of_a_plan_is_obeyed(models, tmp_path):
+    plain = assess.plan(points=2, strong=False, certify=False, geometry="relative")
+    found = judged(models, "dense", tmp_path, plain).contours
+    assert set(found) == {"paper"} and found["paper"].geometry == "relative"
+    assert found["paper"].grid_x == (0, COARSE.grid_x[-1]) and found["paper"].grid_w == (0, COARSE.grid_r[-1])
+    assert assess.plan().grid_x == pytest.approx(COARSE.grid_x) and assess.plan().grid_w == pytest.approx(COARSE.grid_w)
+
+
+def test_a_module_of_ones_own_class_is_judged_on_flat_inputs(models, tmp_path):
+    assert 0 <= judged(models, "Own", tmp_path).contours["strong"].auc <= 1
+
+
+def test_the_attacks_are_the_papers_and_the_strong_one(monkeypatch):
+    monkeypatch.undo()
+    assert assess.ATTACKS["paper"] == PAPER and len(assess.ATTACKS["strong"].members) > 1
+
+
+# loading ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_file_gives_the_same_model_and_leaves_the_global_generator_alone(models):
+    state = torch.get_rng_state()
+    one, two = (assess.load_model(f"{models}:cnn") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.W, two.W, strict=True))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_weights_and_batch_norm_statistics_come_from_the_safetensors_file(models, tmp_path):
+    parts = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 10)
+    trained, x = nn.Sequential(*parts), torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    trained(x)  # in train mode: moves the running statistics
+    save_model(trained, str(tmp_path / "w.safetensors"))
+    network = assess.load_model(f"{models}:cnn", tmp_path / "w.safetensors")
+    assert torch.equal(network(x), trained.eval()(x))
+
+
+def test_a_model_may_import_the_files_beside_it(tmp_path):
+    (tmp_path / "my_sizes.py").write_text("K = 7\n")
+    (tmp_path / "model.py").write_text(
+        "from my_sizes import K\nfrom torch import nn\n\ndef make():\n    return nn.Linear(64, K)\n"
+    )
+    assert assess.load_model(f"{tmp_path / 'model.py'}:make").W[0].shape == (7, 64)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.uint8, np.dtype(">f4")])
+def test_an_npz_of_any_number_type_is_read_and_cut_to_the_first_samples(tmp_path, kind):
+    x, y = np.eye(6, 64).astype(kind), np.arange(6, dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    split = assess.load_samples(str(tmp_path / "d.npz"), 4)
+    assert split.x.tolist() == np.eye(4, 64).tolist() and split.y.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_samples_take_the_dtype_of_the_model(dtype):
+    network = Network.from_module(nn.Linear(64, 10).to(dtype))
+    _, split = assess.prepare(network, data.load("digits", flat=False).test.first(5))
+    assert split.x.dtype == dtype and split.x.shape == (5, 64)
+
+
+def test_a_model_that_cannot_be_differentiated_is_refused_before_the_grid_is_begun():
+    class Rounded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return torch.from_numpy(self.last(x).detach().numpy())
+
+    network = Network.from_module(Rounded())
+    with pytest.raises(AssessError, match="cannot be attacked"):
+        assess.prepare(network, Split(torch.rand(3, 4), torch.zeros(3, dtype=torch.long)))
+
+
+# nothing is lost ----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_assessment_is_taken_up_where_it_stopped(models, tmp_path):
+    whole, seen = judged(models, "dense", tmp_path / "whole"), []
+
+    def stop(curve: str, done: int, total: int) -> None:
+        if (curve, done) == ("strong", 4):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judged(models, "dense", tmp_path / "broken", watch=stop)
+    assert {p.name for p in (tmp_path / "broken").iterdir()} == {"cells"}
+    assert judged(models, "dense", tmp_path / "broken", watch=lambda *at: seen.append(at)) == whole
+    firsts = {curve: done for curve, done, _ in reversed(seen)}
+    assert firsts["paper"] == 9 and firsts["strong"] >= 4 and firsts["certified"] == 0
+
+
+def test_a_file_is_written_whole_or_not_at_all(models, tmp_path, monkeypatch):
+    found = judged(models, "dense", tmp_path)
+    before = (tmp_path / "assessment.json").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(assess.os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        assess.write(found, tmp_path)
+    assert (tmp_path / "assessment.json").read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"contour.png", "assessment.json", "cells"}
+
+
+# flags and figure ---------------------------------------------------------------------------------------------------
+
+PAPERS = Contour((0.0, 0.1), (0.0, 0.1), ((0.9, 0.5), (0.4, 0.6)))
+STRONGS = Contour((0.0, 0.1), (0.0, 0.1), ((0.9, 0.3), (0.5, 0.3)))
+
+
+def test_flags_name_the_cells_that_rise_and_those_where_the_attacks_part():
+    flags = Assessment("m", "d", 1, {"paper": PAPERS, "strong": STRONGS}).flags
+    rising, below, above = flags.values()
+    assert [*flags][0].startswith("the paper's attack leaves over a point more") and rising == ((1, 1),)
+    assert below == ((0, 1), (1, 1)) and above == ((1, 0),)
+    assert not Assessment("m", "d", 1, {"paper": STRONGS, "strong": STRONGS}).flags
+
+
+def panels(figure) -> list:
+    return [ax for ax in figure.axes if ax.get_title()]
+
+
+def test_the_figure_has_one_titled_panel_a_contour_with_its_auc():
+    figure = drawn({"one": PAPERS, "two": STRONGS})
+    assert [ax.get_title() for ax in panels(figure)] == [f"one\nAUC {PAPERS.auc:.3f}", f"two\nAUC {STRONGS.auc:.3f}"]
+    assert {text.get_text() for ax in panels(figure)[:1] for text in ax.texts} >= {"40 %", "50 %"}  # the edges' ends
+
+
+def test_certified_lines_appear_only_where_they_are_given_and_level_contours_raise_no_warning():
+    flat = Contour((0.0, 0.1), (0.0, 0.1), ((0.0, 0.0), (0.0, 0.0)), "relative")
+    names = [text.get_text() for text in drawn({"one": PAPERS}, {"one": STRONGS}).legends[0].get_texts()]
+    assert "certified" in names
+    figure = drawn({"flat": flat})
+    assert "certified" not in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "share" in panels(figure)[0].get_ylabel()
+
+
+def test_six_contours_fill_two_rows_of_three():
+    figure = drawn({f"net {k}": PAPERS for k in range(6)})
+    assert len(panels(figure)) == 6 and math.isclose(*(figure.get_size_inches() / (10.3, 6.7)))
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"eps_x": 0.0}, "eps_x must be positive"),
+        ({"eps_w": math.nan}, "eps_w must be positive"),
+        ({"points": 1}, "two points"),
+        ({"geometry": "round"}, "unknown geometry"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(wrong, message):
+    with pytest.raises(AssessError, match=message):
+        assess.plan(**wrong)
