@@ -20,7 +20,7 @@ from nsr import dense
 from nsr.directions import LOSSES
 from nsr.network import Network, Weights
 
-CHUNK = 2**19  # entries of x handled at once on a CPU: what a core's cache holds
+CHUNK = 2**20  # entries of x handled at once on a CPU: what a core's cache holds
 LARGE = 2**24  # entries from which on a kernel made for the purpose is worth its making
 
 Radius = float | Tensor  # one number, or one for each group [G]

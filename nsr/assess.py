@@ -9,9 +9,7 @@ import importlib.util
 import io
 import json
 import math
-import os
 import sys
-import tempfile
 import textwrap
 import zipfile
 import zlib
@@ -31,6 +29,7 @@ from nsr.attack import PAPER, STRONG, Attack, survivors
 from nsr.contour import COARSE, GEOMETRIES, Cell, Contour
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
+from nsr.files import write_whole
 from nsr.network import Network
 
 ATTACKS = {"paper": PAPER, "strong": STRONG}
@@ -192,8 +191,8 @@ def write(assessment: Assessment, folder: Path) -> None:
     sure = assessment.contours.get(CERTIFIED)
     picture = io.BytesIO()
     drawn(attacked, dict.fromkeys(attacked, sure) if sure else {}).savefig(picture, format="png", dpi=200)
-    _replace(folder / "contour.png", picture.getvalue())
-    _replace(folder / "assessment.json", assessment.to_json().encode() + b"\n")
+    write_whole(folder / "contour.png", picture.getvalue())
+    write_whole(folder / "assessment.json", assessment.to_json().encode() + b"\n")
 
 
 # what is to be judged -----------------------------------------------------------------------------------------------
@@ -340,15 +339,3 @@ def _shape(x: Tensor) -> str:
 
 def _named(watch: Watch | None, name: str) -> Callable[[int, int], None] | None:
     return (lambda done, total: watch(name, done, total)) if watch else None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write the whole file or leave the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)

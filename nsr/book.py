@@ -14,6 +14,7 @@ import papermill
 from nbformat import NotebookNode
 
 from nsr import paths
+from nsr.files import write_whole
 
 # the README shows one figure of one chapter: chapter -> the figure's name in its cell's metadata
 README_FIGURES = {"04_certificates": "fig-certified-accuracy"}
@@ -45,7 +46,7 @@ def execute(chapter: Path) -> NotebookNode:
         executed = Path(folder, chapter.name)
         papermill.execute_notebook(chapter, executed, kernel_name="python3", cwd=chapter.parent)
         notebook = stripped(nbformat.read(executed, as_version=4))
-    _replace(chapter, nbformat.writes(notebook).rstrip("\n").encode() + b"\n")
+    write_whole(chapter, nbformat.writes(notebook).rstrip("\n").encode() + b"\n")
     return notebook
 
 
@@ -75,14 +76,6 @@ def figure_path(name: str) -> Path:
     return paths.CHAPTERS / "figures" / f"{name}.png"
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write the whole file or leave the old one."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
 def main(names: Sequence[str] = ()) -> None:
     """Execute the named chapters, or all, in place."""
     os.environ["OMP_NUM_THREADS"] = "1"  # the kernels inherit it: with one thread, sums are added in one order
@@ -90,7 +83,7 @@ def main(names: Sequence[str] = ()) -> None:
         print(f"executing {chapter.stem}", flush=True)
         notebook = execute(chapter)
         if name := README_FIGURES.get(chapter.stem):
-            _replace(figure_path(name), figure(notebook, name))
+            write_whole(figure_path(name), figure(notebook, name))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import gzip
 import hashlib
 import os
 import tempfile
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from nsr import paths, vision
+from nsr.files import write_whole
 
 VALIDATION = 10_000  # the last training images of MNIST and Fashion-MNIST
 DIGITS_TRAIN, DIGITS_VALIDATION = 1_197, 300
@@ -211,15 +211,11 @@ def _unwritable(path: Path, error: OSError) -> DataError:
 
 
 def _write(target: Path, content: bytes) -> None:
-    """Write whole or not at all; several processes may do it at once, each replaces the file by the same bytes."""
-    partial = target.with_name(f".{uuid.uuid4().hex}-{target.name}")
+    """Several processes may do it at once, each replaces the file by the same bytes."""
     try:
-        partial.write_bytes(content)
-        os.replace(partial, target)
+        write_whole(target, content)
     except OSError as error:
         raise _unwritable(target, error) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _download(source: _Source, raw: Path) -> None:

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from nsr import Network, assess, contour, data, train
+from nsr import Network, assess, contour, data, files, train
 from nsr.ascent import Ascent
 from nsr.assess import AssessError, Assessment
 from nsr.attack import PAPER, Attack
@@ -208,7 +208,7 @@ def test_a_file_is_written_whole_or_not_at_all(models, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(assess.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="no space"):
         assess.write(found, tmp_path)
     assert (tmp_path / "assessment.json").read_bytes() == before
@@ -250,7 +250,7 @@ def test_certified_lines_appear_only_where_they_are_given_and_level_contours_rai
 
 def test_six_contours_fill_two_rows_of_three():
     figure = drawn({f"net {k}": PAPERS for k in range(6)})
-    assert len(panels(figure)) == 6 and math.isclose(*(figure.get_size_inches() / (10.3, 6.7)))
+    assert len(panels(figure)) == 6 and math.isclose(*(figure.get_size_inches() / (8.8, 6.3)))
 
 
 @pytest.mark.parametrize(

@@ -142,9 +142,9 @@ def test_gradients_by_hand_and_by_autograd_give_the_same_attack(net, test, scope
 
 def test_float32_chunks_agree_with_autograd_on_logits_and_accuracy(net, digits):
     net32, split = net.to(torch.float32), digits.train.to(torch.float32)
-    x, y = split.x.repeat(8, 1), split.y.repeat(8)  # more rows than one chunk holds
+    x, y = split.x.repeat(16, 1), split.y.repeat(16)  # more rows than one chunk holds
     xi = Budget.uniform(0.05, 0.004, L)
-    ours, theirs = (joint_pgd(n, x, y, xi, steps=20) for n in (net32, autograd_twin(net32)))
+    ours, theirs = (joint_pgd(n, x, y, xi, steps=10) for n in (net32, autograd_twin(net32)))
     z, z_ref = net32.at(ours[1])(ours[0]), net32.at(theirs[1])(theirs[0])
     assert (z - z_ref).abs().median() < 1e-4
     assert abs(float((z.argmax(1) == y).float().mean() - (z_ref.argmax(1) == y).float().mean())) < 1e-3
@@ -169,6 +169,13 @@ def test_a_cnn_with_batch_norm_is_attacked_and_left_alone(cnn, test):
         how = attack.Attack((Ascent(steps=10),))
         assert accuracy(net, x[:100], y[:100], Budget(0.03, (0.003,) * len(net.W)), how, **scope) < 0.9
     assert all(torch.equal(t, before[name]) for name, t in cnn.state_dict().items())
+
+
+@pytest.mark.parametrize("how", [PAPER, short(STRONG, 10)], ids=["paper", "strong"])
+def test_all_cells_at_once_as_on_cuda_leave_what_one_after_another_leaves(net, test, how):
+    x, y = test[0][:50], test[1][:50]
+    cells = [Budget.uniform(eps_x, eps_w, L) for eps_x in (0.0, 0.03, 0.06) for eps_w in (0.0, 0.005, 0.01)]
+    assert torch.equal(attack._cells_at_once(net, x, y, cells, how, (0.0, 1.0)), survivors(net, x, y, cells, how))
 
 
 # who the weight attacker is -----------------------------------------------------------------------------------------

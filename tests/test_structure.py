@@ -25,7 +25,7 @@ from nsr import book, cli
 from nsr.paths import ROOT
 
 FLOORS = (
-    {"network", "paths", "vision", "dense", "directions"},
+    {"network", "paths", "files", "vision", "dense", "directions"},
     {"norms", "data", "methods", "budget", "ascent"},
     {"bounds", "attack", "exact"},
     {"certify", "loss", "derivation", "leak"},

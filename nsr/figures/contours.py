@@ -18,9 +18,10 @@ LINES = (20, 40, 60, 80)  # % where a labelled line runs
 SURE = (10, 50, 90)  # % where a certified line runs
 COLUMNS = 3
 INPUTS, WEIGHTS, CERTIFIED = "#D55E00", "#009E73", "#CC79A7"
+RADIUS_X = r"$\epsilon_x$ (unit of $x$)"
 RADIUS_W = {
-    "absolute": r"weight radius $\epsilon_w$ (unit of $W$)",
-    "relative": r"weight radius $r$ (share of mean $|W^m|$)",
+    "absolute": r"$\epsilon_w$ (unit of $W$)",
+    "relative": r"$r$ (share of mean $|W^m|$)",
 }
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="black")]
 
@@ -33,7 +34,7 @@ def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] |
     certified = certified or {}
     columns = min(COLUMNS, len(attacked))
     rows = -(-len(attacked) // columns)
-    size = (3.1 * columns + 1.0, 3.0 * rows + 0.7)
+    size = (2.5 * columns + 1.3, 2.8 * rows + 0.7)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for ax, (name, contour) in zip(grid.flat, attacked.items(), strict=False):
         fill = ax.contourf(contour.grid_x, contour.grid_w, _percent(contour), FILL)
@@ -41,9 +42,8 @@ def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] |
         if name in certified:
             _lines(ax, certified[name], SURE, colors=CERTIFIED, linestyles="dashed")
         _edges(ax, contour)
-        ax.locator_params(nbins=4)
-        ax.set(title=f"{name}\nAUC {contour.auc:.3f}", xlabel=r"input radius $\epsilon_x$ (unit of $x$)")
-        ax.set_ylabel(RADIUS_W[contour.geometry])
+        ax.locator_params(nbins=3)
+        ax.set(title=f"{name}\nAUC {contour.auc:.3f}", xlabel=RADIUS_X, ylabel=RADIUS_W[contour.geometry])
     for ax in grid.flat[len(attacked) :]:
         ax.set_visible(False)
     figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2])

@@ -1,0 +1,21 @@
+"""Floor 0: write a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Whatever stops the process, a reader sees the old file or the new one; the last of several writers wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut after the rename could leave an empty file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
