@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +20,7 @@ from nsr import contour
 from nsr.attack import PAPER, UNIT, Attack
 from nsr.budget import Box
 from nsr.contour import Cell, Contour
+from nsr.files import write_whole
 from nsr.network import Network
 
 
@@ -46,8 +45,8 @@ def attacked(
     watch: Callable[[int, int], None] | None = None,
 ) -> Contour:
     """`contour.measure`, resumed from `path` and stored there cell by cell. `watch(done, total)` follows it."""
-    how = {"attack": asdict(attack), "weights": weights, "n": n, "box": box}
-    book = _Cells(path, network, x, y, grid_x, grid_w, geometry, how, watch)
+    settings = {"attack": asdict(attack), "weights": weights, "n": n, "box": box}
+    book = _Cells(path, network, x, y, grid_x, grid_w, geometry, settings, watch)
     return contour.measure(
         network,
         x,
@@ -108,14 +107,14 @@ class _Cells:
         grid_x: Sequence[float],
         grid_w: Sequence[float],
         geometry: str,
-        how: dict[str, Any],
+        settings: dict[str, Any],
         watch: Callable[[int, int], None] | None,
     ) -> None:
         self.path, self.watch = Path(path), watch
-        self.grids = {"grid_x": list(grid_x), "grid_w": list(grid_w), "geometry": geometry}
         self.total = len(grid_x) * len(grid_w)
-        self.how = json.loads(json.dumps(how))
-        self.made_from = {"inputs": _digest(x, y), "network": _digest(*network.W, network(x[:8]))}
+        record = {"grid_x": grid_x, "grid_w": grid_w, "geometry": geometry, "settings": settings}
+        digests = {"inputs": _digest(x, y), "network": _digest(*network.W, network(x[:8]))}
+        self.record: dict[str, Any] = {**json.loads(json.dumps(record)), **digests}
         self.done: dict[Cell, float] = self._read()
         self._tell()
 
@@ -128,9 +127,6 @@ class _Cells:
         if self.watch:
             self.watch(len(self.done), self.total)
 
-    def _record(self) -> dict[str, Any]:
-        return {**self.grids, "how": self.how, "made_from": self.made_from}
-
     def _read(self) -> dict[Cell, float]:
         if not self.path.exists():
             return {}
@@ -139,27 +135,16 @@ class _Cells:
             cells = {(int(i), int(j)): float(accuracy) for i, j, accuracy in found.pop("cells")}
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise LabError(f"{self.path}: not a stored contour ({error}); remove it to start afresh") from None
-        changed = [name for name, value in self._record().items() if found.get(name) != value]
+        changed = [name for name, value in self.record.items() if found.get(name) != value]
         if changed:
             raise LabError(
-                f"{self.path}: holds a contour of another {', '.join(changed)}; name another file or remove this one"
+                f"{self.path}: holds a contour made with other {', '.join(changed)}; name another file or remove this one"
             )
         return cells
 
     def _write(self) -> None:
-        """Write whole or not at all: a reader sees the old file or the new one."""
         cells = [[i, j, accuracy] for (i, j), accuracy in sorted(self.done.items())]
-        text = json.dumps({**self._record(), "cells": cells}, indent=1)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, self.path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+        write_whole(self.path, json.dumps({**self.record, "cells": cells}, indent=1).encode())
 
 
 @torch.no_grad()
