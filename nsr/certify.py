@@ -38,7 +38,7 @@ def margin_upper_bound(
     K, d = len(balls[-1].W), x.shape[1]
     j = torch.arange(K, device=x.device).expand(len(x), K) if y is None else _labels(y, x, K)[:, None]
     wide = xi if method == "printed" else _widened(xi, balls)
-    rows = max(1, CHUNK // (d * j.shape[1] * K if method == "crown" else d))
+    rows = max(1, CHUNK // d)
     bound = torch.cat([_BOUNDS[method](tuple(W), x_, wide, box, j_) for x_, j_ in _chunks(rows, x, j)])  # [B, P, K]
     bound = bound.masked_fill(F.one_hot(j, K).bool(), 0)
     return bound.transpose(1, 2) if y is None else bound.squeeze(1)
@@ -111,26 +111,40 @@ def _interval(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> 
 
 
 def _crown(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
-    """R5: linear bounds from the margin back to the input, and R4 where that is lower.
+    """R5: linear bounds from the margin back to the input, and R4 where that is lower."""
+    *hidden, last = layer_balls(W, xi)
+    a, b = xi.interval(x, box)
+    boxes = _boxes(hidden, a, b)
+    rows = max(1, CHUNK // (x.shape[1] * j.shape[1] * len(last.W)))
+    room = bounds.rounding(hidden[0])[0]
+    parts = _chunks(rows, j, a, b, *(end for ends in boxes for end in ends))
+    linear = torch.cat([_linear(hidden, last, room, *part) for part in parts])
+    return torch.minimum(linear, _elided(last, *boxes[-1], j))
+
+
+def _linear(
+    hidden: Sequence[LayerBall], last: LayerBall, room: Tensor, j: Tensor, a: Tensor, b: Tensor, *ends: Tensor
+) -> Tensor:
+    """The linear bound for inputs in [a, b] and pre-activations between `ends`, p and q of each layer [B, P, K].
 
     Behind a ReLU z >= 0, so the maximum over the weight box of lam . (V z) is lam . (W z) + eps ||lam||_1 ||z||_1,
     linear in z: no relaxation is spent on products of weights and activations, only on the ReLUs.
     """
-    first, *_, last = balls = layer_balls(W, xi)
-    hidden, (a, b) = balls[:-1], xi.interval(x, box)
-    boxes = _boxes(hidden, a, b)
+    boxes = list(zip(ends[::2], ends[1::2], strict=True))
     slope, constant = _elided_rows(last, j)  # [B, P, K, n], [B, P, K]
     shape = constant.shape
     slope, constant = slope.flatten(1, 2), constant.flatten(1)
     for ball, (p, q) in zip(hidden[:0:-1], boxes[:0:-1], strict=True):
         lam, constant = _through_relu(ball, slope, constant, p, q)
         slope = lam @ ball.W + ball.eps * _l1(lam)[..., None]
+    first = hidden[0]
     lam, constant = _through_relu(first, slope, constant, *boxes[0])
-    top = constant + _maximum_over_input(lam @ first.W, first.eps * _l1(lam), a, b)
+    mass = _l1(lam)
+    top = constant + _maximum_over_input(lam @ first.W, first.eps * mass, a, b)
     farthest = torch.maximum(a.abs(), b.abs()).sum(-1, keepdim=True)
-    operations = sum(len(ball.W) + 8 for ball in balls)
-    outward = operations * torch.finfo(x.dtype).eps * constant.abs() + bounds.rounding(first)[0] * _l1(lam) * farthest
-    return torch.minimum((top + outward).reshape(shape), _elided(last, *boxes[-1], j))
+    operations = sum(len(ball.W) + 8 for ball in (*hidden, last))
+    outward = operations * torch.finfo(a.dtype).eps * constant.abs() + room * mass * farthest
+    return (top + outward).reshape(shape)
 
 
 def _boxes(hidden: Sequence[LayerBall], a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -173,8 +187,9 @@ def _through_relu(ball: LayerBall, slope: Tensor, constant: Tensor, p: Tensor, q
     above = torch.where(unstable, chord, on)
     below = torch.where(unstable, (q > -p).to(p), on)
     intercept = torch.where(unstable, -p * chord, torch.zeros_like(p))
-    lam = torch.where(slope > 0, slope * above[:, None], slope * below[:, None])
-    constant = constant + torch.einsum("brn,bn->br", slope.clamp(min=0), intercept) + ball.beta * _l1(lam)
+    rising = slope.clamp(min=0)
+    lam = rising * above[:, None] + (slope - rising) * below[:, None]
+    constant = constant + torch.einsum("brn,bn->br", rising, intercept) + ball.beta * _l1(lam)
     return lam, constant if ball.b is None else constant + lam @ ball.b
 
 
