@@ -1,6 +1,6 @@
 """nsr: what happens to a ReLU network when inputs and weights are perturbed together inside l_inf balls."""
 
-from nsr import attack, bounds, certify, data, norms, train
+from nsr import attack, bounds, certify, contour, data, loss, methods, norms, train
 from nsr.budget import Budget
 from nsr.network import Network, margins, mlp, mlp_init
 
@@ -12,8 +12,11 @@ __all__ = [
     "attack",
     "bounds",
     "certify",
+    "contour",
     "data",
+    "loss",
     "margins",
+    "methods",
     "mlp",
     "mlp_init",
     "norms",

@@ -1,4 +1,4 @@
-"""Floor 6: judge anybody's model: load it, attack it over a grid of budgets, write down what was found.
+"""Floor 7: judge anybody's model: load it, attack it over a grid of budgets, write down what was found.
 
 What cannot be judged is refused in one line, before anything is computed or written.
 """
@@ -211,7 +211,7 @@ def load_model(where: str, weights: Path | None = None) -> Network:
             with _refusing(f"{weights}: not a safetensors file", SafetensorError):
                 with _refusing(f"{weights}: cannot be read", OSError):
                     load_weights(module, weights)
-    with _refusing(where, ValueError):
+    with _refusing(where, Exception):  # whatever keeps a stranger's module from being copied
         return Network.from_module(module)
 
 
@@ -244,10 +244,15 @@ def load_samples(name: str, images: int = IMAGES) -> Split:
 def prepare(network: Network, split: Split) -> tuple[Network, Split]:
     """Network and samples in one dtype and in the shape that the network takes, once everything is known to fit."""
     x = _fitting(network, split.x.to(network.W[0].dtype))
-    with torch.no_grad():
+    with torch.no_grad(), _refusing("the model and the data do not fit", Exception):
         z = torch.cat([network(part) for part in x.split(AT_ONCE)])
+        again = network(x[:AT_ONCE])
+    if len(z) != len(x):
+        raise AssessError(f"the model gives {len(z)} rows of logits for {len(x)} samples")
     if not z.isfinite().all():
         raise AssessError("the model's logits are NaN or infinite on these samples")
+    if not torch.allclose(z[:AT_ONCE], again):
+        raise AssessError("the model gives other logits each time it is asked, so nothing it does can be judged")
     low, high, K = int(split.y.min()), int(split.y.max()), z.shape[1]
     if low < 0 or high >= K:
         raise AssessError(f"the labels span [{low}, {high}], and the model has logits for the classes 0 to {K - 1}")

@@ -105,6 +105,7 @@ def strong(
     return run(network, x, y, xi, attack, box=box, weights=weights, n=n)
 
 
+@torch.inference_mode(False)
 def run(
     network: Network,
     x: Tensor,
@@ -118,16 +119,17 @@ def run(
 ) -> tuple[Tensor, Weights]:
     """The admissible (x_hat, W_hat) that `attack` finds; of what has no room to move, the very tensors passed in."""
     _check(network, x, y, xi, box, weights, n)
-    x, network = x.detach(), network.at(V.detach() for V in network.W)
+    network, x, y = _ready(network, x, y)
     pairs = [_fall(siege, attack) for siege in _sieges(network, x, y, xi, attack, box, weights, n)]
     x_hat = torch.cat([found.flatten(0, 1) for found, _ in pairs]) if pairs else x
     if weights == "shared":
         return x_hat, (tuple(V[0] for V in pairs[-1][1]) if any(xi.eps_w) and pairs else network.W)
-    if not any(xi.eps_w):
+    if not (any(xi.eps_w) and pairs):
         return x_hat, tuple(V.expand(-(-len(x) // (n or 1)), *V.shape) for V in network.W)
     return x_hat, tuple(torch.cat(Vs) for Vs in zip(*(W_hat for _, W_hat in pairs), strict=True))
 
 
+@torch.inference_mode(False)
 def survivors(
     network: Network,
     x: Tensor,
@@ -145,6 +147,7 @@ def survivors(
     """
     for xi in budgets:
         _check(network, x, y, xi, box, weights, n)
+    network, x, y = _ready(network, x, y)
     if x.device.type == "cuda" and weights == "shared" and network.is_mlp and len(x):
         return _cells_at_once(network, x, y, budgets, attack, box)
     rows = []
@@ -273,18 +276,36 @@ def _scale(network: Network, x: Tensor, y: Tensor, attack: Attack) -> float:
     return float((z_y - z.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True)).abs().median())
 
 
+def _ready(network: Network, x: Tensor, y: Tensor) -> tuple[Network, Tensor, Tensor]:
+    """The same values without a graph, in tensors that autograd can work with; labels as torch indexes by them."""
+
+    def ready(t: Tensor) -> Tensor:
+        return t.clone() if t.is_inference() else t.detach()
+
+    return network.at(map(ready, network.W)), ready(x), ready(y).long()
+
+
 def _check(network: Network, x: Tensor, y: Tensor, xi: Budget, box: Box | None, weights: str, n: int | None) -> None:
     """Refuse what does not fit together, in one line that says why."""
-    xi.check(network.W)
+    x, W = x.detach(), [V.detach() for V in network.W]
+    xi.check(W)
     if weights not in SCOPES:
         raise ValueError(f"unknown weight attacker {weights!r}: choose one of {', '.join(SCOPES)}")
-    if (weights == "batch") != (n is not None) or (n is not None and n < 1):
-        raise ValueError(f'weights="batch" takes its size as n, at least 1, and the others take none; got n={n}')
+    if (weights == "batch") != (n is not None) or (n is not None and (not isinstance(n, int) or n < 1)):
+        raise ValueError(
+            f'weights="batch" takes its size as n, a whole number from 1, and the others take none; got n={n}'
+        )
     if x.dtype != network.W[0].dtype or x.device != network.W[0].device:
         here, there = (x.dtype, x.device), (network.W[0].dtype, network.W[0].device)
         raise ValueError(f"x is {here[0]} on {here[1]} but the network is {there[0]} on {there[1]}")
-    if y.shape != (len(x),) or y.is_floating_point():
-        raise ValueError(f"y must hold one whole-numbered label for each of the {len(x)} inputs, got {tuple(y.shape)}")
+    if y.shape != (len(x),) or y.is_floating_point() or y.dtype == torch.bool:
+        raise ValueError(
+            f"y must hold one whole-numbered label for each of the {len(x)} inputs, got {y.dtype} {list(y.shape)}"
+        )
+    if not all(bool(t.isfinite().all()) for t in (x, *W)):
+        raise ValueError("x or W holds NaN or infinite values")
+    if box is not None and not box[0] < box[1]:
+        raise ValueError(f"box must be an interval (low, high) with low < high, got {box}")
     if len(x) == 0:
         return
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Floor 6: the chapters through papermill, executed in place and stripped of what a mere rerun would change."""
+"""Floor 7: the chapters through papermill, executed in place and stripped of what a mere rerun would change."""
 
 from __future__ import annotations
 

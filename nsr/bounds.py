@@ -84,6 +84,18 @@ def repaired_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, 
     return drift, upper.sum(-1)
 
 
+def norms_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, Tensor]:
+    """delta_{L-1} and ||z^{L-1}||_1 + n_{L-1} delta_{L-1} of R2, from layer norms and clean activations, each [B]."""
+    *hidden, last = checked_balls(W, xi)
+    check_input(x, (*hidden, last)[0])
+    z, delta = x, x.new_full((len(x),), xi.eps_x)
+    for ball in hidden:
+        S, d = norms.linf(ball.W), ball.W.shape[1]
+        delta = (S + d * ball.eps) * delta + ball.eps * _l1(z) + ball.beta
+        z = F.linear(z, ball.W, ball.b).relu()
+    return delta, z.sum(-1) + last.W.shape[1] * delta
+
+
 def layer_box(ball: LayerBall, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     """The range of V t + c over every |V - W| <= eps, |c - b| <= beta and t in [lower, upper], coordinates apart.
 
@@ -91,13 +103,13 @@ def layer_box(ball: LayerBall, lower: Tensor, upper: Tensor) -> tuple[Tensor, Te
     middle and radius of the interval: exact. The ends are rounded outward, so the computed box holds the true one.
     """
     W, b, eps, beta = ball
-    m, width = torch.lerp(lower, upper, 0.5), upper - lower
+    m, r = torch.lerp(lower, upper, 0.5), (upper - lower) / 2
     middle = F.linear(m, W, b)
     if not lower.numel() or lower.amin() >= 0:
         mass = m.sum(-1, keepdim=True)
-        rise, fall = F.linear(width, (W + eps).abs() / 2), F.linear(width, (W - eps).abs() / 2)
+        rise, fall = F.linear(r, (W + eps).abs()), F.linear(r, (W - eps).abs())
     else:
-        mass, rise, fall = _signed_spread(ball, lower, upper, m, width / 2)
+        mass, rise, fall = _signed_spread(ball, lower, upper, m, r)
     room, room_b = rounding(ball)
     outward = (eps + 2 * room) * mass + beta + room_b
     return middle - fall - outward, middle + rise + outward
@@ -153,8 +165,8 @@ def checked_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
     W = tuple(W)
     found = layer_balls(W, xi)
     dtypes = {W_m.dtype for W_m in W}
-    if len(dtypes) > 1 or not W[0].is_floating_point():
-        raise ValueError(f"W must be of one floating-point dtype, got {', '.join(sorted(map(str, dtypes)))}")
+    if len(dtypes) > 1 or W[0].dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"W must be all float32 or all float64, got {', '.join(sorted(map(str, dtypes)))}")
     if len(found) < 2:
         raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
     if not all(bool(torch.isfinite(W_m).all()) for W_m in W):

@@ -1,4 +1,4 @@
-"""Floor 7: the command line `nsr`: parse, dispatch, print; nothing else."""
+"""Floor 8: the command line `nsr`: parse, dispatch, print; nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floor 5: from a specification to a result, loaded if it exists, else computed and stored.
+"""Floor 6: from a specification to a result, loaded if it exists, else computed and stored.
 
 A contour is stored cell by cell, each write whole or not at all: whatever stops the process, a rerun loses at most the
 cells that were in work, and its numbers are those of a run that nothing stopped.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -111,7 +112,7 @@ class _Cells:
         watch: Callable[[int, int], None] | None,
     ) -> None:
         self.path, self.watch = Path(path), watch
-        self.total = len(grid_x) * len(grid_w)
+        self.shape = len(grid_x), len(grid_w)
         record = {"grid_x": grid_x, "grid_w": grid_w, "geometry": geometry, "settings": settings}
         digests = {"inputs": _digest(x, y), "network": _digest(*network.W, network(x[:8]))}
         self.record: dict[str, Any] = {**json.loads(json.dumps(record)), **digests}
@@ -125,7 +126,7 @@ class _Cells:
 
     def _tell(self) -> None:
         if self.watch:
-            self.watch(len(self.done), self.total)
+            self.watch(len(self.done), math.prod(self.shape))
 
     def _read(self) -> dict[Cell, float]:
         if not self.path.exists():
@@ -138,9 +139,15 @@ class _Cells:
         changed = [name for name, value in self.record.items() if found.get(name) != value]
         if changed:
             raise LabError(
-                f"{self.path}: holds a contour made with other {', '.join(changed)}; name another file or remove this one"
+                f"{self.path}: holds a contour made with other {', '.join(changed)}; remove it or name another file"
             )
+        if strange := [cell for cell in cells.items() if not self._possible(*cell)]:
+            raise LabError(f"{self.path}: not a stored contour (cell {strange[0]}); remove it to start afresh")
         return cells
+
+    def _possible(self, cell: Cell, accuracy: float) -> bool:
+        i, j = cell
+        return 0 <= i < self.shape[0] and 0 <= j < self.shape[1] and 0 <= accuracy <= 1
 
     def _write(self) -> None:
         cells = [[i, j, accuracy] for (i, j), accuracy in sorted(self.done.items())]
@@ -153,5 +160,5 @@ def _digest(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -63,7 +63,8 @@ class Network:
         """
         if not isinstance(module, nn.Module):
             raise ValueError(f"expected a torch.nn.Module, got {type(module).__name__}")
-        module = copy.deepcopy(module).eval().requires_grad_(False)
+        with torch.inference_mode(False):  # a copy made inside would be of no use to an attack outside
+            module = copy.deepcopy(module).eval().requires_grad_(False)
         names = [name for name, _ in module.named_parameters()]
         W = tuple(parameter.detach() for parameter in module.parameters())
         if not W:
@@ -149,7 +150,7 @@ def _is_dense_relu_chain(module: nn.Module) -> bool:
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
     """What a module applies, in order and as often as it does: only plain Sequentials surely chain their parts."""
-    if type(module) is not nn.Sequential or not len(module):
+    if type(module) is not nn.Sequential:
         yield module
         return
     for part in module:

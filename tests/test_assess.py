@@ -183,6 +183,40 @@ def test_a_model_that_cannot_be_differentiated_is_refused_before_the_grid_is_beg
         assess.prepare(network, Split(torch.rand(3, 4), torch.zeros(3, dtype=torch.long)))
 
 
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda last, x: last(x)[:2], "2 rows of logits for 3 samples"),
+        (lambda last, x: last(x if len(x) < 3 else x[:, :1]), "do not fit"),
+        (lambda last, x: nn.functional.dropout(last(x), training=True), "other logits each time"),
+    ],
+)
+def test_a_model_whose_answers_depend_on_more_than_its_input_is_refused_before_the_grid_is_begun(forward, message):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return forward(self.last, x)
+
+    with pytest.raises(AssessError, match=message):
+        assess.prepare(Network.from_module(Own()), Split(torch.rand(3, 4), torch.zeros(3, dtype=torch.long)))
+
+
+def test_a_model_that_cannot_be_copied_is_refused_in_one_line(tmp_path):
+    file = tmp_path / "model.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    module = nn.Linear(64, 10)\n"
+        "    module.kept = module.weight * 2\n"
+        "    return module\n"
+    )
+    with pytest.raises(AssessError, match="model.py:make: RuntimeError"):
+        assess.load_model(f"{file}:make")
+
+
 # nothing is lost ----------------------------------------------------------------------------------------------------
 
 

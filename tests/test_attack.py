@@ -333,3 +333,52 @@ def test_an_unknown_loss_or_start_is_refused():
         Ascent(loss_x="hinge")
     with pytest.raises(ValueError, match="choose from found"):
         attack.Attack(starts=("random",))
+
+
+@pytest.mark.parametrize(("weights", "n"), [("batch", 3), ("per_sample", None)])
+def test_of_no_inputs_there_are_no_weights_but_tensors_of_the_right_shape(net, test, weights, n):
+    x, y = (t[:0] for t in test)
+    x_hat, W_hat = joint_pgd(net, x, y, Budget.uniform(0.1, 0.01, L), weights=weights, n=n)
+    assert x_hat.shape == x.shape and [V.shape for V in W_hat] == [(0, *V.shape) for V in net.W]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_whole_number_type_are_labels(net, test, dtype):
+    x, y, xi = test[0][:8], test[1][:8], Budget.uniform(0.1, 0.01, L)
+    assert torch.equal(joint_pgd(net, x, y.to(dtype), xi, steps=3)[0], joint_pgd(net, x, y, xi, steps=3)[0])
+    assert torch.equal(survivors(net, x, y.to(dtype), [xi]), survivors(net, x, y, [xi]))
+
+
+def test_inputs_and_weights_that_carry_a_graph_are_attacked_without_a_warning(net, test):
+    x, y, xi = test[0][:8], test[1][:8], Budget.uniform(0.1, 0.01, L)
+    tracked = net.at(V.clone().requires_grad_() for V in net.W)
+    x_hat, W_hat = joint_pgd(tracked, x.clone().requires_grad_(), y, xi, steps=3)
+    assert torch.equal(x_hat, joint_pgd(net, x, y, xi, steps=3)[0]) and not any(V.requires_grad for V in W_hat)
+
+
+def test_inference_mode_and_its_tensors_change_nothing(cnn, test):
+    x, y = test[0][:8], test[1][:8]
+    clean = Network.from_module(cnn)
+    xi = Budget.uniform(0.1, 0.01, len(clean.W))
+    expected = joint_pgd(clean, x, y, xi, steps=3)[0]
+    with torch.inference_mode():
+        made_inside, x_inside = Network.from_module(cnn), x.clone()
+        inside = joint_pgd(made_inside, x_inside, y.clone(), xi, steps=3)[0]
+    assert torch.equal(inside, expected)
+    assert torch.equal(joint_pgd(made_inside, x_inside, y, xi, steps=3)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda net, x, y: (net, x * float("nan"), y, {}), "NaN or infinite"),
+        (lambda net, x, y: (net.at(V / 0 for V in net.W), x, y, {}), "NaN or infinite"),
+        (lambda net, x, y: (net, x, y > 0, {}), "whole-numbered label"),
+        (lambda net, x, y: (net, x, y, {"weights": "batch", "n": 2.5}), "a whole number from 1"),
+        (lambda net, x, y: (net, x, y, {"box": (1, 0)}), "low < high"),
+    ],
+)
+def test_what_would_give_a_number_without_meaning_is_refused(net, test, change, message):
+    net, x, y, options = change(net, test[0][:4], test[1][:4])
+    with pytest.raises(ValueError, match=message):
+        joint_pgd(net, x, y, Budget.uniform(0.0, 0.01, L), steps=1, **options)

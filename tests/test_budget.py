@@ -113,7 +113,8 @@ def test_clip_leaves_admissible_points_alone_and_is_a_projection():
     xi = Budget(0.3, (0.05,))
     inside = x + 0.1 * (2 * torch.rand(4, 6) - 1)
     assert torch.equal(xi.clip_x(inside, x), inside)
-    assert torch.equal(xi.clip_W([W[0] + 0.01], W)[0], W[0] + 0.01)
+    for step in (-0.01, 0.01):
+        assert torch.equal(xi.clip_W([W[0] + step], W)[0], W[0] + step)
     once = xi.clip_x(5 * inside, x, (0.0, 1.0))
     assert torch.equal(xi.clip_x(once, x, (0.0, 1.0)), once)
 
@@ -198,11 +199,18 @@ def test_corner_tensors_keep_shapes_and_fit_the_network():
         assert mlp(W).at(W_hat)(x_hat).shape == (1, 2)
 
 
-def test_a_ball_with_too_many_corners_is_refused_before_any_work():
-    W = (torch.zeros(100, 100),)
+@pytest.mark.parametrize("shapes", [((10, 10),), ((1, 10), (1, 11))])
+def test_a_ball_with_too_many_corners_is_refused_before_any_work(shapes):
+    W = tuple(torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match="too many to enumerate"):
-        next(Budget(0.0, (0.1,)).corners(torch.zeros(1, 100), W))
+        next(Budget.uniform(0.0, 0.1, len(W)).corners(torch.zeros(1, 10), W))
+
+
+def test_the_largest_ball_that_is_enumerated_has_twenty_free_entries():
     assert MOST_CORNERS == 2**20
+    W = torch.zeros(1, 10), torch.zeros(10, 1)
+    x_hat, W_hat = next(Budget(0.0, (0.1, 0.1)).corners(torch.zeros(1, 10), W))
+    assert all(torch.equal(V.abs(), torch.full_like(V, 0.1)) for V in W_hat)
 
 
 # --- relative radii -------------------------------------------------------------------------------------------------

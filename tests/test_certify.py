@@ -422,6 +422,14 @@ def test_a_float32_bound_is_never_below_the_exact_margin_even_with_next_to_no_bu
     assert (naive < exact)[:, off_diagonal].any()  # without the outward margin it would be
 
 
+def test_the_printed_bound_is_the_printed_formula_and_nothing_is_added_for_rounding():
+    arrays, x = wild("plain")
+    W, inputs = torched(arrays, torch.float32), torch.tensor(x, dtype=torch.float32)
+    xi = Budget.uniform(1e-3, 1e-4, len(W))
+    formula = margins(mlp(W)(inputs)) + bounds.tau(W, xi) + bounds.zeta(W, inputs, xi)
+    assert torch.equal(margin_upper_bound(W, inputs, xi, method="printed").tril(-1), formula.tril(-1))
+
+
 @pytest.mark.parametrize("name", WILD)
 def test_a_float32_bound_is_never_below_the_reference_in_float64(name):
     arrays, x = wild(name)
@@ -560,8 +568,8 @@ def bad_arguments():
         "a convolution": ({"W": (torch.ones(5, 1, 2, 2).double(), *W[1:])}, "needs a dense ReLU network"),
         "NaN in W": ({"W": (spoilt(W[0], nan), *W[1:])}, "W holds NaN"),
         "infinity in W": ({"W": (*W[:2], spoilt(W[2], inf))}, "W holds NaN or infinite"),
-        "W in two dtypes": ({"W": (*W[:2], W[2].float())}, "one floating-point dtype.*float32.*float64"),
-        "whole-number W": ({"W": tuple(U.long() for U in W), "x": x.long()}, "one floating-point dtype"),
+        "W in two dtypes": ({"W": (*W[:2], W[2].float())}, "all float32 or all float64.*float32.*float64"),
+        "whole-number W": ({"W": tuple(U.long() for U in W), "x": x.long()}, "all float32 or all float64"),
         "NaN in x": ({"x": spoilt(x, nan)}, "x holds NaN"),
         "infinity in x": ({"x": spoilt(x, inf)}, "x holds NaN or infinite"),
         "x without a batch": ({"x": x[0]}, r"x must be a batch \[B, 4\]"),

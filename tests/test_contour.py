@@ -280,3 +280,19 @@ def test_only_dense_relu_networks_have_a_certified_contour(net, test):
     anything = Network(net.W, lambda W, x: net.forward(W, x))
     with pytest.raises(ValueError, match="dense ReLU networks"):
         contour.certified(anything, *test, (0.0, 0.1), (0.0, 0.1))
+
+
+@pytest.mark.parametrize("cell", [[0, 0, 5.0], [0, 0, float("nan")], [0, 1, -0.5], [0, 9, 0.5], [-1, 0, 0.5]])
+def test_a_stored_cell_that_no_run_could_have_left_is_refused(net, test, tmp_path, cell):
+    path = tmp_path / "contour.json"
+    args = net, *(t[:4] for t in test), (0.0, 0.1), (0.0, 0.01)
+    quick = Attack((Ascent(steps=1),))
+    lab.attacked(path, *args, attack=quick)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cells": [cell]}))
+    with pytest.raises(lab.LabError, match="not a stored contour"):
+        lab.attacked(path, *args, attack=quick)
+
+
+def test_a_contour_of_a_bfloat16_network_can_be_stored(net, test, tmp_path):
+    low = torch.bfloat16
+    lab.attacked(tmp_path / "c", net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), box=(0, 1))

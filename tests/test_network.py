@@ -157,6 +157,7 @@ def test_a_cast_network_computes_in_the_new_dtype_and_leaves_the_old_one():
 
 CHAINS = {
     "plain": lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)),
+    "empty parts": lambda: nn.Sequential(nn.Sequential(), nn.Linear(6, 5), nn.Sequential(nn.ReLU(), nn.Linear(5, 3))),
     "bias-free": lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False)),
     "some biases": lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3)),
     "one layer": lambda: nn.Sequential(nn.Linear(6, 3)),

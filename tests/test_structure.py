@@ -28,9 +28,10 @@ FLOORS = (
     {"network", "paths", "files", "vision", "dense", "directions"},
     {"norms", "data", "methods", "budget", "ascent"},
     {"bounds", "attack", "exact"},
-    {"certify", "loss", "derivation", "leak"},
-    {"contour", "train", "anatomy"},
-    {"lab", "figures"},
+    {"certify", "derivation", "leak"},
+    {"loss", "contour", "anatomy"},
+    {"train", "figures"},
+    {"lab"},
     {"sweep", "book", "assess"},
     {"cli"},
 )

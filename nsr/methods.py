@@ -1,0 +1,53 @@
+"""Floor 1: the table of training methods, one row a method, switches and numbers only; `train.fit` obeys them all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row: which terms the loss has, who attacks during training, and how the optimiser goes.
+
+    Radii are in units of x in [0, 1] and of W. A field left at 0 switches its ingredient off.
+    """
+
+    title: str
+    # eq. (4): weights of the two terms, the bound they come from, and the budget xi inside them
+    alpha: float = 0.0
+    beta: float = 0.0
+    bound: str = "printed"
+    xi_x: float = 0.0
+    xi_w: float = 0.0
+    # min-max: the attacker that every training step faces, simultaneous signed ascent from a random start
+    attack_x: float = 0.0
+    attack_w: float = 0.0
+    attack_steps: int = 7
+    # beyond the paper
+    trades: float = 0.0  # weight of TRADES' KL term; 0: cross-entropy on the attacked inputs
+    awp: float = 0.0  # AWP's radius: ||v^m||_2 = awp * ||W^m||_2 for every layer
+    certified: float = 0.0  # share of the interval-certified loss, under (xi_x, xi_w)
+    # schedule: radii and the weights of added terms grow linearly from 0 over this share of the training
+    ramp: float = 0.4
+    optimiser: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9  # of SGD
+    epochs: int = 10
+    batch: int = 128
+    clip: float = math.inf  # largest l_2 norm of a gradient, all layers together
+
+
+# PAPER: unstated, every number below is our choice. They come from a first exploration and are not tuned yet.
+METHODS: dict[str, Method] = {
+    "standard": Method("Standard"),
+    "weight_perturb": Method("Weight Perturb", beta=0.1, xi_w=0.002, clip=1.0),
+    "at": Method("AT", attack_x=0.2),
+    "at_beta_low": Method("AT+beta, small", attack_x=0.2, beta=0.01, xi_w=0.002, clip=1.0),
+    "at_beta_high": Method("AT+beta, large", attack_x=0.2, beta=0.03, xi_w=0.002, clip=1.0),
+    "jiwp": Method("JIWP", alpha=0.001, beta=0.1, xi_x=0.1, xi_w=0.002, clip=1.0),
+    "joint_at": Method("Joint AT", attack_x=0.2, attack_w=0.01, optimiser="adam", lr=0.01),
+    "interval": Method("Interval-certified", certified=0.5, xi_x=0.05, xi_w=0.001, ramp=0.6, clip=1.0),
+    "awp": Method("AT+AWP", attack_x=0.2, awp=0.01),
+    "trades": Method("TRADES", attack_x=0.2, trades=3.0),
+}
