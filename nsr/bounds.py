@@ -100,7 +100,8 @@ def layer_box(ball: LayerBall, lower: Tensor, upper: Tensor) -> tuple[Tensor, Te
     """The range of V t + c over every |V - W| <= eps, |c - b| <= beta and t in [lower, upper], coordinates apart.
 
     Where t >= 0 the maximum over the weights is (W + eps) t, so over t it is (W + eps) m + |W + eps| r with m, r the
-    middle and radius of the interval: exact. The ends are rounded outward, so the computed box holds the true one.
+    middle and radius of the interval: exact; other signs, see `_signed_spread`. The ends are rounded outward, so the
+    computed box holds the true one.
     """
     W, b, eps, beta = ball
     m, r = torch.lerp(lower, upper, 0.5), (upper - lower) / 2
