@@ -276,9 +276,12 @@ def test_ctrl_c_ends_in_one_line_and_130_and_the_same_command_goes_on(tmp_path, 
     words = ["assess", "m.py:Slow", "--data", "digits", "--images", "6", "--points", "3", "--no-strong", "--no-certify"]
     words += ["--out", str(tmp_path / "out")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # a process inherits an ignored SIGINT, as tests started in the background have it; one that is caught is reset
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     victim = subprocess.Popen(
         [sys.executable, "-m", "nsr.cli", *words], stderr=subprocess.PIPE, text=True, env=environment
     )
+    signal.signal(signal.SIGINT, ours)
     cells = tmp_path / "out" / "cells" / "paper.json"
     while not (cells.exists() and json.loads(cells.read_text())["cells"]):
         assert victim.poll() is None, victim.stderr.read()
