@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from torch import Tensor, nn
 
-from nsr import data, lab
+from nsr import cells, data
 from nsr.attack import PAPER, STRONG, Attack, survivors
 from nsr.contour import COARSE, GEOMETRIES, Cell, Contour
 from nsr.data import Split
@@ -160,7 +160,7 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
     attacks = {name: attack for name, attack in ATTACKS.items() if what.strong or name != "strong"}
     found = {}
     for name, attack in attacks.items():
-        found[name] = lab.attacked(
+        found[name] = cells.attacked(
             folder / f"{name}.json",
             network,
             split.x,
@@ -172,7 +172,7 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
             watch=_named(watch, name),
         )
     if network.is_mlp and what.certify is not False:
-        found[CERTIFIED] = lab.certified(
+        found[CERTIFIED] = cells.certified(
             folder / f"{CERTIFIED}.json",
             network,
             split.x,

@@ -1,4 +1,4 @@
-"""Floor 8: the command line `nsr`: parse, dispatch, print; nothing else."""
+"""Floor 9: the command line `nsr`: parse, dispatch, print; nothing else."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Annotated, Literal, NoReturn
 import typer
 from tqdm import tqdm
 
-from nsr import assess
+from nsr import assess, lab, paths, reproduce, sweep, tune
 from nsr.assess import NAMES, AssessError, Assessment
 from nsr.contour import COARSE, Cell, Contour
 from nsr.data import DataError
-from nsr.lab import LabError
+from nsr.files import StoreError
+from nsr.lab import Job, Run
+from nsr.methods import METHODS
+from nsr.train import CollapseError
 
 REFUSED, INTERRUPTED = 2, 130
 FEW = 6  # cells that a flag names one by one
@@ -76,12 +79,232 @@ def assess_command(
             found = assess.assess(model, data, what, out, weights=weights, images=images, device=device, watch=watch)
     except (AssessError, DataError, OSError) as error:
         _stop(str(error), REFUSED)
-    except LabError as error:
+    except StoreError as error:
         _stop(f"{error}, or choose another --out", REFUSED)
     except KeyboardInterrupt:
         _stop(f"interrupted; the same command goes on from the cells in {out}", INTERRUPTED)
     typer.echo("\n".join(_table(found)))
     typer.echo(f"\nwritten: {out / 'contour.png'}, {out / 'assessment.json'}")
+
+
+Seed = Annotated[int, typer.Option(min=0, help="of first weights, order of the samples and inner attacks")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="replace a number of the row; may be repeated")
+]
+Images = Annotated[int | None, typer.Option(min=1, help="train on the first so many images; default: all")]
+Store = Annotated[Path | None, typer.Option(help="folder of runs; default: NSR_RUNS, or runs/")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="tcp://host:port of a dask scheduler; default: workers on this machine")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="worker processes on this machine; default: its cores")]
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help=f"a row of the table of methods: {', '.join(METHODS)}")],
+    seed: Seed = 0,
+    dataset: Annotated[Literal["mnist", "fashion-mnist", "digits"], typer.Option(help="what to train on")] = "mnist",
+    sizes: Annotated[str, typer.Option(help="widths from input to classes")] = ",".join(map(str, lab.SIZES)),
+    images: Images = None,
+    numbers: Set = None,
+    store: Store = None,
+) -> None:
+    """Train one network by a row of the table of methods and store it as a run.
+
+    For example
+
+    \b
+        nsr train at_beta_high --seed 3
+        nsr train at --set attack_x=0.1 --set epochs=4 --images 10000
+
+    A run that is interrupted goes on from its last finished epoch when the same command is given again, and ends in
+    the weights that it would have had. A run that is stored already is shown, not computed again.
+    """
+    with _refusals():
+        widths = _sizes(sizes)
+        spec = lab.spec(method, seed, dataset=dataset, sizes=widths, images=images, **_changes(numbers or []))
+        bar = tqdm(total=spec.method.epochs, desc=spec.folder, unit="epoch")
+        with contextlib.closing(bar):
+            found = lab.run(spec, store=store, watch=lambda job, value: _epoch(bar, job, store))
+    typer.echo("\n".join(_runs_table([found])))
+    typer.echo(f"\nin {found.folder}")
+
+
+@app.command("contour")
+def contour_command(
+    run: Annotated[str, typer.Argument(help="a run as `nsr runs` names it, or the start of its name")],
+    kind: Annotated[str, typer.Argument(help=f"what to measure: {', '.join(lab.MEASUREMENTS)}")],
+    store: Store = None,
+) -> None:
+    """Measure a contour of a stored run: accuracy over a grid of input and weight radii.
+
+    paper: the paper's attack; strong, relative: the strong attack over absolute and relative weight radii; certified,
+    small: certificates, and the strong attack on their grid; full: the paper's attack on 11 x 11 cells and 10,000
+    images. A contour that is interrupted goes on from its last finished row of cells.
+    """
+    with _refusals():
+        if kind not in lab.MEASUREMENTS:
+            raise ValueError(f"unknown kind of contour {kind!r}: choose one of {', '.join(lab.MEASUREMENTS)}")
+        (chosen,) = _chosen(run, store)
+        rows = len(lab.MEASUREMENTS[kind].protocol.grid_x)
+        with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
+            found = lab.run(chosen.spec, (kind,), store=store or chosen.folder.parent, watch=lambda *_: bar.update())
+    measured = found.contours[kind]
+    typer.echo(f"accuracy (%), one line for each eps_x, {measured.geometry} weight radii from left to right")
+    typer.echo(_row("", [f"{radius:.3g}" for radius in measured.grid_w]))
+    for eps_x, accuracies in zip(measured.grid_x, measured.accuracy, strict=True):
+        typer.echo(_row(f"{eps_x:.3g}", _percent(accuracies)))
+    typer.echo(f"\nAUC {measured.auc:.3f}")
+
+
+@app.command()
+def runs(store: Store = None) -> None:
+    """List the stored runs, the shipped and your own, every file checked against its digest.
+
+    A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
+    """
+    found, refused = [], []
+    for root in [store] if store else [paths.store(), paths.SHIPPED]:
+        for folder in sorted(path.parent for path in root.glob("*/weights.safetensors")):
+            try:
+                found.append(lab.load(folder))
+            except StoreError as error:
+                refused.append(str(error))
+    typer.echo("\n".join(_runs_table(found)) if found else "there are no runs yet: see nsr train --help")
+    for message in refused:
+        typer.echo(f"nsr: refused: {message}", err=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command("tune")
+def tune_command(
+    store: Annotated[Path, typer.Option(help="folder for the candidates' runs")] = Path("runs/tuning"),
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    out: Annotated[Path, typer.Option(help="where the table of candidates is written")] = Path("tuning.json"),
+) -> None:
+    """Choose the numbers of all methods on validation images, as the book's were chosen, and write the table.
+
+    Takes about 15 minutes on two cores; candidates that are stored are not trained again.
+    """
+    with _refusals(), sweep.cluster(scheduler, workers) as client:
+        report = _swept(tune.orders(), store, client)
+        records = tune.write(store, out)
+    for record in records:
+        numbers = ", ".join(f"{name}={value}" for name, value in record["numbers"].items())
+        if record["clean"] is None:
+            typer.echo(f"  {record['method']:15} {numbers:36} failed")
+        else:
+            entries = [f"{100 * record['clean']:.2f}", f"{record['auc']:.3f}", f"{record['certified']:.3f}"]
+            typer.echo(_row(record["method"], entries) + f"  {numbers}{'  <- chosen' if record['chosen'] else ''}")
+    typer.echo(f"\nwritten: {out}")
+    _end(report)
+
+
+@app.command("reproduce")
+def reproduce_command(
+    scale: Annotated[
+        Literal["quick", "paper"], typer.Option(help="quick: minutes; paper: a night on two cores")
+    ] = "quick",
+    store: Annotated[Path, typer.Option(help="folder for these runs, apart from all others")] = Path("runs/reproduced"),
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    only: Annotated[list[str] | None, typer.Option(help="these methods alone; may be repeated")] = None,
+) -> None:
+    """Compute the runs of the book from nothing and compare them with those that are shipped.
+
+    What is interrupted goes on where it stopped when the same command is given again. Exit code 1: a run failed, or
+    a number differs from the reference by more than the tolerance.
+    """
+    with _refusals():
+        orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
+        with sweep.cluster(scheduler, workers) as client:
+            report = _swept(orders, store, client)
+        found = reproduce.compare(scale, store)
+    for agreement in found:
+        mark = "" if agreement.agrees else "  <- differs"
+        numbers = [f"{agreement.ours:.3f}", f"{agreement.reference:.3f}"]
+        typer.echo(f"{agreement.run:28} {agreement.what:20}" + "".join(f"{n:>9}" for n in numbers) + mark)
+    apart = sum(not agreement.agrees for agreement in found)
+    typer.echo(f"\n{len(found) - apart} of {len(found)} numbers agree with the reference within {reproduce.TOLERANCE}")
+    _end(report, failed=apart > 0)
+
+
+def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> sweep.Report:
+    with contextlib.closing(tqdm(total=sum(order.jobs for order in orders), unit="job")) as bar:
+
+        def watch(job: Job | None, done: int) -> None:
+            bar.update(done)
+            if job is not None:
+                bar.set_postfix_str(f"{job.spec.folder} {job.what}")
+
+        return sweep.run(orders, store, client, watch)
+
+
+def _end(report: sweep.Report, failed: bool = False) -> None:
+    for folder, reason in report.failed.items():
+        typer.echo(f"nsr: failed: {folder}: {reason}", err=True)
+    if report.failed or failed:
+        raise typer.Exit(1)
+
+
+def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
+    """The bar after an epoch, with what the epoch's record says."""
+    record = lab.progress(store or paths.store(), job.spec)
+    bar.update(record["epoch"] - bar.n)
+    bar.set_postfix_str(f"loss {record['loss']:.3f}, validation {100 * record['validation']:.1f} %")
+
+
+def _chosen(name: str, store: Path | None) -> list[Run]:
+    stores = [store] if store else [paths.store(), paths.SHIPPED]
+    folders = {folder.name: folder for root in stores for folder in root.glob(f"{name}*") if folder.is_dir()}
+    if len(folders) != 1:
+        what = f"{len(folders)} runs begin with" if folders else "no run begins with"
+        raise ValueError(f"{what} {name!r}: nsr runs lists them all")
+    return [lab.load(folder) for folder in folders.values()]
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r}") from None
+
+
+def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
+    found: dict[str, float | str] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
+        try:
+            number = float(value)
+            found[name] = int(number) if number.is_integer() and "." not in value else number
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _runs_table(found: Sequence[Run]) -> Iterator[str]:
+    kinds = [name for name in lab.MEASUREMENTS if any(name in run.contours for run in found)]
+    yield f"{'run':34}{'validation':>11}" + "".join(f"{'AUC ' + name:>15}" for name in kinds) + f"{'s':>8}"
+    for run in found:
+        aucs = [f"{run.contours[name].auc:.3f}" if name in run.contours else "-" for name in kinds]
+        stale = f"  stale: {', '.join(run.stale)}" if run.stale else ""
+        clean = f"{100 * run.history[-1]['validation']:.2f} %"
+        yield f"{run.folder.name:34}{clean:>11}" + "".join(f"{auc:>15}" for auc in aucs) + f"{run.seconds:>8.0f}{stale}"
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What cannot be done ends in one line and an exit code."""
+    try:
+        yield
+    except (ValueError, StoreError, DataError, OSError, CollapseError) as error:
+        _stop(str(error), REFUSED)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on from what is stored", INTERRUPTED)
 
 
 class _Bars:

@@ -44,6 +44,15 @@ FULL = Protocol(
     images=10_000,
 )
 COARSE = Protocol(FULL.grid_x[::2], FULL.grid_w[::2], FULL.grid_r[::2], images=2_000)
+# The same grid on fewer images, for attacks that cost several times as much and are run on many networks.
+BRIEF = replace(COARSE, images=500)
+# Radii at which certificates still say something.
+SMALL = Protocol(
+    grid_x=tuple(k / 50 for k in range(6)),
+    grid_w=tuple(8 * k / 10_000 for k in range(6)),
+    grid_r=tuple(k / 100 for k in range(6)),
+    images=500,
+)
 
 GEOMETRIES: dict[str, Callable[[float, float, Weights], Budget]] = {
     "absolute": lambda eps_x, eps_w, W: Budget.uniform(eps_x, eps_w, len(W)),
@@ -150,9 +159,9 @@ def measure(
     """
 
     def accuracies(cells: Sequence[Cell]) -> list[float]:
-        budgets = [GEOMETRIES[geometry](grid_x[i], grid_w[j], network.W) for i, j in cells]
-        found = survivors(network, x, y, budgets, attack, box=box, weights=weights, n=n)
-        return [int(right.sum()) / len(x) for right in found]
+        return attacked(
+            network, x, y, _budgets(network, cells, grid_x, grid_w, geometry), attack, weights=weights, n=n, box=box
+        )
 
     together = x.device.type == "cuda"
     return _over_grid(accuracies, len(x), grid_x, grid_w, geometry, together, workers, done, on_cell)
@@ -176,15 +185,44 @@ def certified(
 
     Whoever the weight attacker is and whatever the attack: certified <= true <= attacked.
     """
+
+    def shares(cells: Sequence[Cell]) -> list[float]:
+        return certifiable(network, x, y, _budgets(network, cells, grid_x, grid_w, geometry), method=method, box=box)
+
+    return _over_grid(shares, len(x), grid_x, grid_w, geometry, False, workers, done, on_cell)
+
+
+def attacked(
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    budgets: Sequence[Budget],
+    attack: Attack = PAPER,
+    *,
+    weights: str = "shared",
+    n: int | None = None,
+    box: Box | None = UNIT,
+) -> list[float]:
+    """The accuracy that an attack leaves inside each budget: the cells of a contour, one by one."""
+    return [
+        int(right.sum()) / len(x) for right in survivors(network, x, y, budgets, attack, box=box, weights=weights, n=n)
+    ]
+
+
+def certifiable(
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    budgets: Sequence[Budget],
+    *,
+    method: str = "crown",
+    box: Box | None = UNIT,
+) -> list[float]:
+    """The share of inputs certified inside each budget, in float64."""
     if not network.is_mlp:
         raise ValueError("certificates are for dense ReLU networks, which this network is not")
     W, x = network.to(torch.float64).W, x.double()
-
-    def shares(cells: Sequence[Cell]) -> list[float]:
-        budgets = [GEOMETRIES[geometry](grid_x[i], grid_w[j], W) for i, j in cells]
-        return [int(certify.certified(W, x, y, xi, method=method, box=box).sum()) / len(x) for xi in budgets]
-
-    return _over_grid(shares, len(x), grid_x, grid_w, geometry, False, workers, done, on_cell)
+    return [int(certify.certified(W, x, y, xi, method=method, box=box).sum()) / len(x) for xi in budgets]
 
 
 def reliability(
@@ -263,6 +301,12 @@ def _finished(
             yield from zip(running[future], future.result(), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _budgets(
+    network: Network, cells: Sequence[Cell], grid_x: Sequence[float], grid_w: Sequence[float], geometry: str
+) -> list[Budget]:
+    return [GEOMETRIES[geometry](grid_x[i], grid_w[j], network.W) for i, j in cells]
 
 
 def _check_grids(grid_x: Sequence[float], grid_w: Sequence[float], geometry: str) -> None:

@@ -119,6 +119,13 @@ def load(name: str, *, flat: bool = True, dtype: torch.dtype = torch.float32) ->
     return Dataset(name, *(split(images, labels) for images, labels in parts))
 
 
+def digests(name: str) -> dict[str, str]:
+    """The md5 of every unpacked file of a data set, as checked on each load; for the digits, of their pixels."""
+    if name in _SOURCES:
+        return {file: md5 for file, _, md5 in _SOURCES[name].files}
+    return {name: _md5(b"".join(images.numpy().tobytes() for images, _ in _digits()))}
+
+
 def _digits() -> Iterable[tuple[Tensor, Tensor]]:
     from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
 

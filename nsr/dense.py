@@ -7,6 +7,7 @@ of groups: G weight sets at once, each with inputs of its own. Shapes: W^m [G, o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,9 +16,15 @@ Directions = Callable[
     [Tensor], tuple[Tensor, Tensor]
 ]  # logits -> the two losses' gradients at the logits (for x, for W)
 
-# oneDNN multiplies float32 matrices about twice as fast as MKL does on processors that are not Intel's. torch reaches
-# it through this operator alone; without it torch.bmm does the same work.
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+# torch multiplies float32 matrices by MKL, which is twice as slow as oneDNN on AMD's processors and faster on Intel's.
+# torch reaches oneDNN through this operator alone.
+_CPUINFO = Path("/proc/cpuinfo")
+_ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    and _CPUINFO.exists()
+    and "AuthenticAMD" in _CPUINFO.read_text()
+)
 _SMALL = 64  # below this width oneDNN's set-up costs more than it saves
 
 
@@ -82,10 +89,11 @@ def _backward(
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a @ b for every group [G, r, k] x [G, k, c] -> [G, r, c]."""
-    alone = len(a) == 1 and a.device.type == "cpu" and a.dtype == torch.float32
-    if _ONEDNN and alone and min(*a.shape[1:], b.shape[2]) >= _SMALL:
+    if len(a) > 1 or a.device.type != "cpu":
+        return torch.bmm(a, b)
+    if _ONEDNN and a.dtype == torch.float32 and min(*a.shape[1:], b.shape[2]) >= _SMALL:
         return torch.ops.mkldnn._linear_pointwise(a[0], b[0].mT, None, "none", [], "")[None]
-    return torch.bmm(a, b)
+    return torch.mm(a[0], b[0])[None]
 
 
 def _layers(W: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:

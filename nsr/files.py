@@ -7,6 +7,10 @@ import uuid
 from pathlib import Path
 
 
+class StoreError(RuntimeError):
+    """A stored result cannot be used; the message names the file and says what to do."""
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Whatever stops the process, a reader sees the old file or the new one; the last of several writers wins."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,164 +1,491 @@
-"""Floor 6: from a specification to a result, loaded if it exists, else computed and stored.
+"""Floor 6: from a specification to a run: a trained network and its contours, loaded if it is stored, else computed.
 
-A contour is stored cell by cell, each write whole or not at all: whatever stops the process, a rerun loses at most the
-cells that were in work, and its numbers are those of a run that nothing stopped.
+A run is a folder of a store: `spec.json`, `weights.safetensors`, `history.json`, `contours/*.json` and
+`provenance.json`, which holds the digest of every other file and its own. What is unfinished lies there too, so every
+run is taken up where it stopped.
+
+`next_job` says what a run lacks next, `Job.result` computes it from values alone, wherever that is, and `keep` puts it
+into the store: one loop over the three is `run`, and the same loop over many runs and workers is `sweep`.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
+import io
 import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import os
+import platform
+import subprocess
+import time
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
-from nsr import contour
-from nsr.attack import PAPER, UNIT, Attack
-from nsr.budget import Box
-from nsr.contour import Cell, Contour
-from nsr.files import write_whole
-from nsr.network import Network
+from nsr import contour, data, paths, train
+from nsr.attack import PAPER, STRONG, Attack
+from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Contour, Protocol
+from nsr.data import Split
+from nsr.files import StoreError, write_whole
+from nsr.methods import METHODS, Method
+from nsr.network import Network, Weights, mlp, mlp_init
+
+# PAPER: unstated, we chose these widths; the paper names neither data set nor network.
+SIZES = (784, 128, 64, 32, 10)
+TRAINING = ("network", "dense", "directions", "norms", "data", "budget", "ascent", "bounds", "certify", "loss", "train")
+MEASURING = ("network", "dense", "directions", "data", "budget", "ascent", "bounds", "attack", "certify", "contour")
 
 
-class LabError(RuntimeError):
-    """A stored result cannot be used; the message names the file and says what to do."""
+class Spec(BaseModel):
+    """All that decides a run: equal specifications give equal runs, to the bit on one machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Literal["mnist", "fashion-mnist", "digits"] = "mnist"
+    sizes: tuple[int, ...] = SIZES
+    images: int | None = None  # how many training images, the first ones; None: all
+    name: str  # of the row in the table of methods that the numbers come from
+    method: Method
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The digest of everything in it but the words."""
+        values = self.model_dump(mode="json")
+        values["method"].pop("title")
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}-{self.seed}-{self.key[:8]}"
 
 
-def attacked(
-    path: Path,
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    grid_x: Sequence[float],
-    grid_w: Sequence[float],
+def spec(
+    name: str,
+    seed: int = 0,
     *,
-    attack: Attack = PAPER,
-    geometry: str = "absolute",
-    weights: str = "shared",
-    n: int | None = None,
-    box: Box | None = UNIT,
-    workers: int | None = None,
-    watch: Callable[[int, int], None] | None = None,
-) -> Contour:
-    """`contour.measure`, resumed from `path` and stored there cell by cell. `watch(done, total)` follows it."""
-    settings = {"attack": asdict(attack), "weights": weights, "n": n, "box": box}
-    book = _Cells(path, network, x, y, grid_x, grid_w, geometry, settings, watch)
-    return contour.measure(
-        network,
-        x,
-        y,
-        grid_x,
-        grid_w,
-        attack=attack,
-        geometry=geometry,
-        weights=weights,
-        n=n,
-        box=box,
-        workers=workers,
-        done=book.done,
-        on_cell=book.add,
-    )
+    dataset: str = "mnist",
+    sizes: Sequence[int] = SIZES,
+    images: int | None = None,
+    **numbers: float | str,
+) -> Spec:
+    """The specification of one row of the table of methods, some of its `numbers` replaced."""
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
+    known = [f.name for f in fields(Method) if f.name != "title"]
+    if unknown := sorted(set(numbers) - set(known)):
+        raise ValueError(f"unknown number {unknown[0]!r}: a method has {', '.join(known)}")
+    row = {**asdict(METHODS[name]), **numbers}
+    return Spec(dataset=dataset, sizes=tuple(sizes), images=images, name=name, method=row, seed=seed)
 
 
-def certified(
-    path: Path,
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    grid_x: Sequence[float],
-    grid_w: Sequence[float],
+@dataclass(frozen=True)
+class Measurement:
+    """One kind of contour: who attacks (None: certificates), over which grid, on how many test images."""
+
+    protocol: Protocol
+    attack: Attack | None = None
+    geometry: str = "absolute"
+    part: str = "test"  # of the data set
+
+    @property
+    def grid_w(self) -> tuple[float, ...]:
+        return self.protocol.grid_w if self.geometry == "absolute" else self.protocol.grid_r
+
+    @property
+    def inherits(self) -> bool:
+        """Whether a cell behind one where nothing was left is known: the truth there is 0, and the paper's attack
+        is reported as it comes out, whatever the truth."""
+        return self.attack != PAPER
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+
+FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
+MEASUREMENTS: dict[str, Measurement] = {
+    "paper": Measurement(BRIEF, PAPER),
+    "strong": Measurement(BRIEF, STRONG),
+    "relative": Measurement(BRIEF, STRONG, "relative"),
+    "certified": Measurement(SMALL),
+    "small": Measurement(SMALL, STRONG),
+    "full": Measurement(FULL, PAPER),
+    "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),
+    # what the numbers of the methods are chosen by: a brief scale-free attack, and certificates
+    "validation": Measurement(FEW_CELLS, Attack((replace(STRONG.members[-1], steps=50),)), part="validation"),
+    "validation_certified": Measurement(SMALL, part="validation"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run. `stale` names the modules that decide its numbers and have changed since they were computed."""
+
+    spec: Spec
+    network: Network
+    history: tuple[dict[str, float], ...]
+    contours: dict[str, Contour]
+    provenance: dict[str, Any]
+    folder: Path
+    stale: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """What the training cost, on one thread of the machine that the provenance names."""
+        return float(self.provenance["training"]["seconds"])
+
+
+# what a run lacks, computed from values alone -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work on one run: an epoch of training, or one row of cells of a contour."""
+
+    spec: Spec
+    what: str  # "training", or the name of a contour
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def result(self) -> Any:
+        """Computed on one thread, with denormal numbers read as 0: on them a training step takes ten times as long."""
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+        started = time.perf_counter()
+        value = self.call(*self.arguments)
+        return value, {**_circumstances(self.spec.dataset), "seconds": round(time.perf_counter() - started, 2)}
+
+
+def train_epoch(spec: Spec, checkpoint: bytes | None) -> bytes:
+    """The state after one more epoch; its record says how well the validation images are classified."""
+    parts = _data(spec.dataset)
+    samples = parts.train if spec.images is None else parts.train.first(spec.images)
+    generator = torch.Generator().manual_seed(spec.seed)
+    network = mlp(mlp_init(spec.sizes, generator))
+    state = None if checkpoint is None else _state(checkpoint)
+    reached = next(train.states(network, samples.x, samples.y, spec.method, generator=generator, state=state))
+    *before, record = reached.history
+    record = {**record, "validation": _accuracy(network.at(reached.W), parts.validation)}
+    return _checkpoint(train.State(reached.epoch, reached.W, reached.optimiser, reached.generator, (*before, record)))
+
+
+def measure_row(spec: Spec, weights: bytes, what: Measurement, rows: Sequence[Sequence[float]]) -> list[float]:
+    """The accuracies of the next row of cells, behind the `rows` that are known."""
+    part: Split = getattr(_data(spec.dataset), what.part)
+    samples = part.first(min(what.protocol.images, len(part)))
+    network = mlp(_weights(weights))
+    eps_x, found = what.protocol.grid_x[len(rows)], []
+    for j, radius in enumerate(what.grid_w):
+        if what.inherits and (0 in found or any(row[j] == 0 for row in rows)):
+            found.append(0.0)
+            continue
+        xi = GEOMETRIES[what.geometry](eps_x, radius, network.W)
+        if what.attack is None:
+            found += contour.certifiable(network, samples.x, samples.y, [xi])
+        else:
+            found += contour.attacked(network, samples.x, samples.y, [xi], what.attack)
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _data(name: str) -> data.Dataset:
+    return data.load(name)
+
+
+def _accuracy(network: Network, split: Split) -> float:
+    return round(float((network(split.x).argmax(-1) == split.y).double().mean()), 6)
+
+
+# the store ----------------------------------------------------------------------------------------------------------
+
+
+def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None:
+    """What the run lacks next, None if nothing; the contours in the order of `measurements`."""
+    folder = store / spec.folder
+    if not (folder / "weights.safetensors").exists():
+        checkpoint = folder / "checkpoint.safetensors"
+        return Job(spec, "training", train_epoch, (spec, checkpoint.read_bytes() if checkpoint.exists() else None))
+    for name in measurements:
+        what, rows = MEASUREMENTS[name], _rows(folder, name)
+        if len(rows) < len(what.protocol.grid_x):
+            weights = (folder / "weights.safetensors").read_bytes()
+            return Job(spec, name, measure_row, (spec, weights, what, rows))
+    return None
+
+
+def keep(store: Path, job: Job, value: Any, circumstances: dict[str, Any]) -> None:
+    """Put the result of a job into the store, each file whole; a run is complete when its provenance says so."""
+    folder = store / job.spec.folder
+    if job.what == "training":
+        _keep_epoch(folder, job.spec, value, circumstances)
+        return
+    rows = [*_rows(folder, job.what), value]
+    what = MEASUREMENTS[job.what]
+    record = {**what.record, "accuracy": rows}
+    write_whole(folder / "contours" / f"{job.what}.json", _json(record))
+    if len(rows) == len(what.protocol.grid_x):
+        known = _provenance(folder)
+        contours = {**known["contours"], job.what: {**circumstances, "code": fingerprints(MEASURING)}}
+        _seal(folder, {**known, "contours": contours})
+
+
+def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict[str, Any]) -> None:
+    state = _state(checkpoint)
+    history, tensors = list(state.history), {f"W{m}": W_m for m, W_m in enumerate(state.W, start=1)}
+    history[-1]["seconds"] = circumstances["seconds"]
+    if state.epoch < spec.method.epochs:
+        state = train.State(state.epoch, state.W, state.optimiser, state.generator, tuple(history))
+        write_whole(folder / "checkpoint.safetensors", _checkpoint(state))
+        return
+    seconds = round(sum(record.pop("seconds", 0.0) for record in history), 1)
+    write_whole(folder / "spec.json", spec.model_dump_json(indent=1).encode() + b"\n")
+    write_whole(folder / "history.json", _json(history))
+    training = {**circumstances, "seconds": seconds, "code": fingerprints(TRAINING)}
+    _seal(folder, {"training": training, "contours": {}}, weights=save_tensors(tensors))
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _seal(folder: Path, provenance: dict[str, Any], weights: bytes | None = None) -> None:
+    """Write provenance.json with the digests of all finished files; the weights last: they make a run a run."""
+    files = {"spec.json", "history.json", *(f"contours/{name}.json" for name in provenance["contours"])}
+    digests = {name: _sha256((folder / name).read_bytes()) for name in sorted(files)}
+    digests["weights.safetensors"] = _sha256(weights or (folder / "weights.safetensors").read_bytes())
+    content = {**{k: v for k, v in provenance.items() if k != "sha256"}, "files": digests}
+    write_whole(folder / "provenance.json", _json({**content, "sha256": _sha256(_json(content))}))
+    if weights is not None:
+        write_whole(folder / "weights.safetensors", weights)
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """provenance.json, once its own digest and its layout are known to be right."""
+    path = folder / "provenance.json"
+    content = _parsed(path)
+    sealed = {k: v for k, v in content.items() if k != "sha256"}
+    if content.get("sha256") != _sha256(_json(sealed)) or path.read_bytes() != _json(content):
+        raise StoreError(f"{path}: has been changed since it was written; remove the folder to compute the run again")
+    return content
+
+
+def load(folder: Path) -> Run:
+    """The run in this folder, every file checked against its digest; a changed byte is refused."""
+    provenance = _provenance(folder)
+    files = {name: _verified(folder / name, digest) for name, digest in provenance["files"].items()}
+    try:
+        spec = Spec.model_validate_json(files["spec.json"])
+        network = mlp(_weights(files["weights.safetensors"]))
+    except (ValidationError, SafetensorError, ValueError) as error:
+        raise StoreError(f"{folder}: not a run of this version ({' '.join(str(error).split())[:200]})") from None
+    contours = {name: _contour(files[f"contours/{name}.json"]) for name in provenance["contours"]}
+    history = tuple(json.loads(files["history.json"]))
+    return Run(spec, network, history, contours, provenance, folder, _stale(provenance))
+
+
+def runs(*stores: Path) -> Iterator[Run]:
+    """Every finished run of these stores, by default the user's and the shipped one; the first of equals."""
+    seen: set[str] = set()
+    for store in stores or (paths.store(), paths.SHIPPED):
+        for folder in sorted(path.parent for path in store.glob("*/weights.safetensors")):
+            if folder.name not in seen:
+                seen.add(folder.name)
+                yield load(folder)
+
+
+def stored(spec: Spec, *stores: Path) -> Run | None:
+    """The run of this specification, None where no store has it."""
+    for store in stores or (paths.store(), paths.SHIPPED):
+        if (store / spec.folder / "weights.safetensors").exists():
+            return load(store / spec.folder)
+    return None
+
+
+def run(
+    spec: Spec,
+    measurements: Sequence[str] = (),
     *,
-    method: str = "crown",
-    geometry: str = "absolute",
-    box: Box | None = UNIT,
-    workers: int | None = None,
-    watch: Callable[[int, int], None] | None = None,
-) -> Contour:
-    """`contour.certified`, resumed from `path` and stored there cell by cell."""
-    book = _Cells(path, network, x, y, grid_x, grid_w, geometry, {"certificate": method, "box": box}, watch)
-    return contour.certified(
-        network,
-        x,
-        y,
-        grid_x,
-        grid_w,
-        method=method,
-        geometry=geometry,
-        box=box,
-        workers=workers,
-        done=book.done,
-        on_cell=book.add,
-    )
+    store: Path | None = None,
+    watch: Callable[[Job, Any], None] = lambda job, value: None,
+) -> Run:
+    """The run of this specification with these contours: a stored one that is complete and not stale, else computed.
+
+    What is computed goes into `store`, the user's own by default, piece by piece.
+    """
+    found = stored(spec, *([store] if store else []))
+    if found and not found.stale and set(measurements) <= set(found.contours):
+        return found
+    store = store or paths.store()
+    if (store / spec.folder / "weights.safetensors").exists() and (stale := load(store / spec.folder).stale):
+        raise StoreError(
+            f"{store / spec.folder}: was computed before a change of {', '.join(stale)}; remove it to compute it again"
+        )
+    while job := next_job(store, spec, measurements):
+        value, circumstances = job.result()
+        keep(store, job, value, circumstances)
+        watch(job, value)
+    return load(store / spec.folder)
 
 
-class _Cells:
-    """The finished cells of one contour on disk, with the digest of everything they depend on."""
-
-    def __init__(
-        self,
-        path: Path,
-        network: Network,
-        x: Tensor,
-        y: Tensor,
-        grid_x: Sequence[float],
-        grid_w: Sequence[float],
-        geometry: str,
-        settings: dict[str, Any],
-        watch: Callable[[int, int], None] | None,
-    ) -> None:
-        self.path, self.watch = Path(path), watch
-        self.shape = len(grid_x), len(grid_w)
-        record = {"grid_x": grid_x, "grid_w": grid_w, "geometry": geometry, "settings": settings}
-        digests = {"inputs": _digest(x, y), "network": _digest(*network.W, network(x[:8]))}
-        self.record: dict[str, Any] = {**json.loads(json.dumps(record)), **digests}
-        self.done: dict[Cell, float] = self._read()
-        self._tell()
-
-    def add(self, cell: Cell, accuracy: float) -> None:
-        self.done[cell] = accuracy
-        self._write()
-        self._tell()
-
-    def _tell(self) -> None:
-        if self.watch:
-            self.watch(len(self.done), math.prod(self.shape))
-
-    def _read(self) -> dict[Cell, float]:
-        if not self.path.exists():
-            return {}
-        try:
-            found = json.loads(self.path.read_text())
-            cells = {(int(i), int(j)): float(accuracy) for i, j, accuracy in found.pop("cells")}
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise LabError(f"{self.path}: not a stored contour ({error}); remove it to start afresh") from None
-        changed = [name for name, value in self.record.items() if found.get(name) != value]
-        if changed:
-            raise LabError(
-                f"{self.path}: holds a contour made with other {', '.join(changed)}; remove it or name another file"
-            )
-        if strange := [cell for cell in cells.items() if not self._possible(*cell)]:
-            raise LabError(f"{self.path}: not a stored contour (cell {strange[0]}); remove it to start afresh")
-        return cells
-
-    def _possible(self, cell: Cell, accuracy: float) -> bool:
-        i, j = cell
-        return 0 <= i < self.shape[0] and 0 <= j < self.shape[1] and 0 <= accuracy <= 1
-
-    def _write(self) -> None:
-        cells = [[i, j, accuracy] for (i, j), accuracy in sorted(self.done.items())]
-        write_whole(self.path, json.dumps({**self.record, "cells": cells}, indent=1).encode())
+def progress(store: Path, spec: Spec) -> dict[str, float]:
+    """The record of the last finished epoch of a run that may be under way."""
+    folder = store / spec.folder
+    if (folder / "checkpoint.safetensors").exists():
+        return _state((folder / "checkpoint.safetensors").read_bytes()).history[-1]
+    return json.loads((folder / "history.json").read_bytes())[-1]
 
 
-@torch.no_grad()
-def _digest(*tensors: Tensor) -> str:
-    """SHA-256 over shapes, types and bytes."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _rows(folder: Path, name: str) -> list[list[float]]:
+    """The finished rows of a contour that may be under way; a file of another protocol is refused."""
+    path = folder / "contours" / f"{name}.json"
+    if not path.exists():
+        return []
+    record = _parsed(path)
+    rows = record.pop("accuracy", None)
+    if record != MEASUREMENTS[name].record or not isinstance(rows, list):
+        raise StoreError(f"{path}: was measured by another protocol; remove it to measure it again")
+    return rows
+
+
+def _contour(content: bytes) -> Contour:
+    record = json.loads(content)
+    protocol, rows = record["protocol"], tuple(map(tuple, record["accuracy"]))
+    grid_w = protocol["grid_w"] if record["geometry"] == "absolute" else protocol["grid_r"]
+    found = Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])
+    # what broke inside a smaller ball breaks inside the larger; the paper's attack is shown as it came out
+    return found if record["attack"] in (None, MEASUREMENTS["paper"].record["attack"]) else found.envelope
+
+
+def _verified(path: Path, digest: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); remove its run to compute it again") from None
+    if _sha256(content) != digest:
+        raise StoreError(f"{path}: has been changed since it was written; remove its run to compute it again")
+    return content
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); remove it to start afresh"
+        ) from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: is not what it should be; remove it to start afresh")
+    return content
+
+
+# tensors as bytes ---------------------------------------------------------------------------------------------------
+
+
+def _checkpoint(state: train.State) -> bytes:
+    tensors = {f"W{m}": W_m for m, W_m in enumerate(state.W, start=1)}
+    for at, parts in state.optimiser.items():
+        tensors |= {f"optimiser.{at}.{name}": part for name, part in parts.items() if part is not None}
+    words = {"epoch": str(state.epoch), "history": json.dumps(state.history)}
+    return save_tensors({**tensors, "generator": state.generator}, words)
+
+
+def _state(checkpoint: bytes) -> train.State:
+    try:
+        tensors = load_tensors(checkpoint)
+        size = int.from_bytes(checkpoint[:8], "little")
+        words = json.loads(checkpoint[8 : 8 + size])["__metadata__"]
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise StoreError(f"a checkpoint is damaged ({error}); remove the run to start afresh") from None
+    optimiser: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimiser."):
+            _, at, name = key.split(".")
+            optimiser.setdefault(int(at), {})[name] = tensor
+    history = tuple(json.loads(words["history"]))
+    return train.State(int(words["epoch"]), _in_order(tensors), optimiser, tensors["generator"], history)
+
+
+def _weights(content: bytes) -> Weights:
+    return _in_order(load_tensors(content))
+
+
+def _in_order(tensors: dict[str, torch.Tensor]) -> Weights:
+    return tuple(tensors[f"W{m}"] for m in range(1, 1 + sum(key.startswith("W") for key in tensors)))
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# provenance ---------------------------------------------------------------------------------------------------------
+
+
+def fingerprints(modules: Sequence[str]) -> dict[str, str]:
+    """The digest of the code of each module: what it does, not what its comments and docstrings say."""
+    return {module: _sha256(_bare((paths.PACKAGE / f"{module}.py").read_text()).encode())[:16] for module in modules}
+
+
+def _stale(provenance: dict[str, Any]) -> tuple[str, ...]:
+    """The modules whose code is not what it was when the run was computed."""
+    recorded = [provenance["training"]["code"], *(part["code"] for part in provenance["contours"].values())]
+    now = fingerprints(sorted({module for code in recorded for module in code if _exists(module)}))
+    changed = {module for code in recorded for module, digest in code.items() if now.get(module) != digest}
+    return tuple(sorted(changed))
+
+
+def _exists(module: str) -> bool:
+    return (paths.PACKAGE / f"{module}.py").exists()
+
+
+def _bare(source: str) -> str:
+    """Source code without comments, docstrings and empty lines."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            for at in range(node.body[0].lineno - 1, node.body[0].end_lineno):
+                lines[at] = ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _circumstances(dataset: str) -> dict[str, Any]:
+    """Where and with what something is being computed."""
+    return {
+        "package": version("nsr"),
+        "commit": _commit(),
+        "data": data.digests(dataset),
+        "torch": torch.__version__,
+        "hardware": f"{_processor()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
+@functools.cache
+def _commit() -> str | None:
+    """The commit the code was taken from, None outside a repository."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

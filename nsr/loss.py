@@ -1,4 +1,12 @@
-"""Floor 4: the training losses: eq. (4) and its neighbours, each a mean over the batch."""
+"""Floor 4: the training losses: eq. (4) and its neighbours, each a mean over the batch.
+
+Eq. (4) adds alpha max_{y' != y} tau^{y'y} + beta max_{y' != y} zeta^{y'y} to the cross-entropy. y' enters both through
+c_{y'y} alone, with non-negative coefficients, so both maxima are at c*_y = max_{y' != y} c_{y'y}: one K x K table a
+step, then O(1) a sample.
+
+`bound` names where zeta comes from: "printed", "repaired" (R1) or "norms" (R2 at eps_x = 0), tau being eq. (2) for all
+three; or "interval", where both terms are what R4 adds to the clean margin, under eps_x or eps_w alone.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +20,6 @@ from nsr.network import Weights, mlp_forward
 BOUNDS = ("printed", "repaired", "norms", "interval")
 
 
-def regulariser(W: Weights, x: Tensor, y: Tensor, xi: Budget, *, alpha: float, beta: float, bound: str) -> Tensor:
-    """alpha max_{y' != y} tau^{y'y} + beta max_{y' != y} zeta^{y'y}, the two terms that eq. (4) adds to the CE.
-
-    y' enters both through c_{y'y} alone, with non-negative coefficients, so both maxima are at
-    c*_y = max_{y' != y} c_{y'y}: one K x K table a step, then O(1) a sample.
-
-    `bound` names where zeta comes from: "printed", "repaired" (R1) or "norms" (R2 at eps_x = 0), tau being eq. (2) for
-    all three; or "interval", where both terms are what R4 adds to the clean margin, under eps_x or eps_w alone.
-    """
-    if bound not in BOUNDS:
-        raise ValueError(f"unknown bound {bound!r}: choose one of {', '.join(BOUNDS)}")
-    total = x.new_zeros(())
-    if alpha > 0:
-        total = total + alpha * _worst_tau(W, x, y, xi, bound)
-    if beta > 0:
-        total = total + beta * _worst_zeta(W, x, y, xi, bound)
-    return total
-
-
 def certified_ce(W: Weights, x: Tensor, y: Tensor, xi: Budget, box: Box | None = None) -> Tensor:
     """The cross-entropy of the worst margins that intervals (R4) allow: an upper bound of the CE under any attack."""
     return F.cross_entropy(certify.margin_upper_bound(W, x, xi, method="interval", box=box, y=y), y)
@@ -42,7 +31,9 @@ def trades(logits: Tensor, logits_hat: Tensor, y: Tensor, weight: float) -> Tens
     return F.cross_entropy(logits, y) + weight * F.kl_div(moved, clean, reduction="batchmean", log_target=True)
 
 
-def _worst_tau(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
+def worst_tau(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
+    """max_{y' != y} tau^{y'y}, eq. (2), or what R4 adds under eps_x alone; the mean over the batch."""
+    _check(bound)
     if bound == "interval":
         return _interval_excess(W, x, y, Budget(xi.eps_x, (0.0,) * len(W)))
     *hidden, last = layer_balls(W, xi)
@@ -52,12 +43,19 @@ def _worst_tau(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tens
     return gain * (_worst_pair_norm(last.W)[y].mean() + 2 * last.W.shape[1] * last.eps)
 
 
-def _worst_zeta(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
+def worst_zeta(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
+    """max_{y' != y} zeta^{y'y} by eq. (3) or its replacement `bound`; the mean over the batch."""
+    _check(bound)
     if bound == "interval":
         return _interval_excess(W, x, y, Budget(0.0, xi.eps_w))
     last = layer_balls(W, xi)[-1]
     drift, mass = _DRIFTS[bound](W, x, Budget(0.0, xi.eps_w))
     return (_worst_pair_norm(last.W)[y] * drift + 2 * (last.eps * mass + last.beta)).mean()
+
+
+def _check(bound: str) -> None:
+    if bound not in BOUNDS:
+        raise ValueError(f"unknown bound {bound!r}: choose one of {', '.join(BOUNDS)}")
 
 
 def _worst_pair_norm(W_L: Tensor) -> Tensor:

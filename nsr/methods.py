@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -12,6 +11,8 @@ class Method:
 
     Radii are in units of x in [0, 1] and of W. A field left at 0 switches its ingredient off.
     """
+
+    __pydantic_config__ = {"extra": "forbid"}  # where a row is read from a file, what it does not know is refused
 
     title: str
     # eq. (4): weights of the two terms, the bound they come from, and the budget xi inside them
@@ -23,7 +24,7 @@ class Method:
     # min-max: the attacker that every training step faces, simultaneous signed ascent from a random start
     attack_x: float = 0.0
     attack_w: float = 0.0
-    attack_steps: int = 7
+    attack_steps: int = 5
     # beyond the paper
     trades: float = 0.0  # weight of TRADES' KL term; 0: cross-entropy on the attacked inputs
     awp: float = 0.0  # AWP's radius: ||v^m||_2 = awp * ||W^m||_2 for every layer
@@ -34,8 +35,8 @@ class Method:
     lr: float = 0.1
     momentum: float = 0.9  # of SGD
     epochs: int = 10
-    batch: int = 128
-    clip: float = math.inf  # largest l_2 norm of a gradient, all layers together
+    batch: int = 256
+    clip: float = 0.0  # largest l_2 norm of a gradient, all layers together; 0: any
 
 
 # PAPER: unstated, every number below is our choice. They come from a first exploration and are not tuned yet.

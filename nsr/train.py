@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nsr import attack, loss
-from nsr.ascent import Ascent
-from nsr.attack import Attack
+from nsr import loss
+from nsr.ascent import Ascent, Ball, Siege, ascend
 from nsr.budget import Box, Budget
 from nsr.methods import METHODS, Method
 from nsr.network import Network, Weights
@@ -27,11 +26,15 @@ class CollapseError(FloatingPointError):
 
 @dataclass(frozen=True)
 class State:
-    """All that a training needs to go on after `epoch` epochs, to the bit."""
+    """All that a training needs to go on after `epoch` epochs, to the bit.
+
+    `optimiser` holds the optimiser's own tensors for each weight tensor, `history` one record an epoch: the mean of
+    every term of the loss.
+    """
 
     epoch: int
     W: Weights
-    optimiser: dict
+    optimiser: dict[int, dict[str, Tensor]]
     generator: Tensor
     history: tuple[dict[str, float], ...]
 
@@ -53,58 +56,70 @@ def fit(
     from an earlier run goes on where that one stopped and ends in the same weights. In float64 the result does not
     depend on the machine to any printed digit.
     """
-    method = replace(method, **numbers)
+    W = network.W if state is None else state.W
+    for reached in states(network, x, y, replace(method, **numbers), generator=generator, state=state):
+        on_epoch(reached)
+        W = reached.W
+    return network.at(W_m.clone() for W_m in W)
+
+
+def states(
+    network: Network, x: Tensor, y: Tensor, method: Method, *, generator: torch.Generator, state: State | None = None
+) -> Iterator[State]:
+    """The State after each epoch still to come: what `fit` runs through, one epoch at a time."""
     # PAPER: unstated, we chose SGD with momentum (or Adam) under a cosine schedule.
     W = [W_m.clone().requires_grad_() for W_m in (network.W if state is None else state.W)]
     optimiser = _optimiser(W, method)
     first, history = 0, ()
     if state is not None:
-        optimiser.load_state_dict(state.optimiser)
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state.optimiser})
         generator.set_state(state.generator)
         first, history = state.epoch, state.history
     batches = -(-len(x) // method.batch)
     for epoch in range(first, method.epochs):
-        total = 0.0
+        totals: dict[str, float] = {}
         for i, rows in enumerate(torch.randperm(len(x), generator=generator).split(method.batch)):
             progress = (epoch * batches + i) / (method.epochs * batches)
             for group in optimiser.param_groups:
                 group["lr"] = method.lr * 0.5 * (1 + math.cos(math.pi * progress))
-            value = step_loss(network, tuple(W), x[rows], y[rows], method, progress, generator)
+            terms = loss_terms(network, tuple(W), x[rows], y[rows], method, progress, generator)
             optimiser.zero_grad()
-            value.backward()
-            norm = torch.nn.utils.clip_grad_norm_(W, method.clip)
+            sum(terms.values()).backward()
+            norm = torch.nn.utils.clip_grad_norm_(W, method.clip or math.inf)
             if not math.isfinite(norm):
                 raise CollapseError(
                     f"training diverged: a gradient is NaN or infinite; try a rate below lr={method.lr}"
                 )
             optimiser.step()
-            total += float(value.detach()) * len(rows)
-        history = (*history, {"epoch": epoch + 1, "loss": total / len(x)})
+            for name, term in terms.items():
+                totals[name] = totals.get(name, 0.0) + float(term.detach()) * len(rows)
+        means = {name: total / len(x) for name, total in totals.items()}
+        history = (*history, {"epoch": epoch + 1, "loss": sum(means.values()), **means})
         _refuse_collapse(network.at([W_m.detach() for W_m in W]), x[: method.batch], method)
-        on_epoch(_state(epoch + 1, W, optimiser, generator, history))
-    return network.at([W_m.detach() for W_m in W])
+        yield _state(epoch + 1, W, optimiser, generator, history)
 
 
-def step_loss(
+def loss_terms(
     network: Network, W: Weights, x: Tensor, y: Tensor, method: Method, progress: float, generator: torch.Generator
-) -> Tensor:
-    """The loss of one training step, `progress` in [0, 1) of the way through the training."""
+) -> dict[str, Tensor]:
+    """The terms whose sum is the loss of one training step, `progress` in [0, 1) of the way through the training."""
     ramp = min(1.0, progress / method.ramp) if method.ramp > 0 else 1.0
     x_hat, V = _opponent(network, W, x, y, method, ramp, generator)
     logits_hat = network.forward(V, x_hat)
     if method.trades > 0:
-        value = loss.trades(network.forward(W, x), logits_hat, y, method.trades)
+        terms = {"cross-entropy": loss.trades(network.forward(W, x), logits_hat, y, method.trades)}
     else:
-        value = F.cross_entropy(logits_hat, y)
+        terms = {"cross-entropy": F.cross_entropy(logits_hat, y)}
     xi = Budget.uniform(ramp * method.xi_x, ramp * method.xi_w, len(W))
     if method.certified > 0:
         share = ramp * method.certified
-        value = (1 - share) * value + share * loss.certified_ce(W, x, y, xi, PIXELS)
-    if method.alpha > 0 or method.beta > 0:
-        value = value + loss.regulariser(
-            W, x_hat, y, xi, alpha=ramp * method.alpha, beta=ramp * method.beta, bound=method.bound
-        )
-    return value
+        terms["cross-entropy"] = (1 - share) * terms["cross-entropy"]
+        terms["certified"] = share * loss.certified_ce(W, x, y, xi, PIXELS)
+    if method.alpha > 0:
+        terms["tau"] = ramp * method.alpha * loss.worst_tau(W, x_hat, y, xi, method.bound)
+    if method.beta > 0:
+        terms["zeta"] = ramp * method.beta * loss.worst_zeta(W, x_hat, y, xi, method.bound)
+    return terms
 
 
 def _opponent(
@@ -119,7 +134,10 @@ def _opponent(
         share = 2.5 / method.attack_steps
         seed = int(torch.randint(2**62, (), generator=generator))
         inner = Ascent(method.attack_steps, share, share, in_radii=True, seed=seed)
-        x_hat, W_hat = attack.run(frozen, x, y, xi, Attack((inner,)), box=PIXELS)
+        balls = [Ball(W_m[None], e) for W_m, e in zip(frozen.W, xi.eps_w, strict=True)]
+        siege = Siege(frozen, balls, Ball(x[None], xi.eps_x, PIXELS), y[None], scale=1.0, groups=1)
+        x_hat, W_hat = ascend(siege, inner)
+        x_hat, W_hat = x_hat[0], tuple(W_m[0] for W_m in W_hat) if any(xi.eps_w) else frozen.W
     if method.awp > 0:
         W_hat = _awp(network.at(W_hat), x_hat, y, ramp * method.awp)
     if W_hat is frozen.W:
@@ -149,7 +167,7 @@ def _state(
     epoch: int, W: list[Tensor], optimiser: torch.optim.Optimizer, generator: torch.Generator, history: tuple
 ) -> State:
     weights = tuple(W_m.detach().clone() for W_m in W)
-    return State(epoch, weights, copy.deepcopy(optimiser.state_dict()), generator.get_state(), history)
+    return State(epoch, weights, copy.deepcopy(optimiser.state_dict()["state"]), generator.get_state(), history)
 
 
 def _refuse_collapse(network: Network, x: Tensor, method: Method) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from nsr import Budget, Network, attack, contour, data, lab, mlp, mlp_init, train
+from nsr import Budget, Network, attack, cells, contour, data, mlp, mlp_init, train
 from nsr.ascent import Ascent
 from nsr.attack import Attack
 from nsr.contour import COARSE, FULL, Contour, measure
@@ -192,7 +192,7 @@ def test_an_interrupted_lab_contour_resumes_where_it_stopped(net, test, measured
             raise KeyboardInterrupt
 
     def run(watch=None):
-        return lab.attacked(tmp_path / "c.json", net, *test, GRID_X, GRID_W, attack=QUICK, workers=1, watch=watch)
+        return cells.attacked(tmp_path / "c.json", net, *test, GRID_X, GRID_W, attack=QUICK, workers=1, watch=watch)
 
     with pytest.raises(KeyboardInterrupt):
         run(stop_after_five)
@@ -207,7 +207,7 @@ def test_an_interrupted_lab_contour_resumes_where_it_stopped(net, test, measured
 SLOW_RUN = """
 import sys, time, torch
 from pathlib import Path
-from nsr import lab, mlp, mlp_init
+from nsr import cells, mlp, mlp_init
 
 def run(path, pause):
     g = torch.Generator().manual_seed(0)
@@ -215,7 +215,7 @@ def run(path, pause):
     x = torch.rand(50, 20, generator=g, dtype=torch.float64)
     grids = (0.0, 0.05, 0.1), (0.0, 0.01, 0.02)
     wait = lambda done, total: time.sleep(pause)
-    return lab.attacked(Path(path), net, x, net(x).argmax(1), *grids, workers=1, watch=wait)
+    return cells.attacked(Path(path), net, x, net(x).argmax(1), *grids, workers=1, watch=wait)
 """
 
 
@@ -237,21 +237,21 @@ def test_kill_9_loses_at_most_the_cell_in_work_and_the_rerun_is_bit_identical(tm
 
 def test_a_stored_contour_of_something_else_is_refused(net, test, tmp_path):
     path, grids = tmp_path / "c.json", ((0.0, 0.05), (0.0, 0.01))
-    lab.attacked(path, net, *test, *grids, attack=QUICK)
-    with pytest.raises(lab.LabError, match="made with other settings"):
-        lab.attacked(path, net, *test, *grids, attack=attack.PAPER)
-    with pytest.raises(lab.LabError, match="made with other network"):
-        lab.attacked(path, net.at(2 * W_m for W_m in net.W), *test, *grids, attack=QUICK)
+    cells.attacked(path, net, *test, *grids, attack=QUICK)
+    with pytest.raises(cells.StoreError, match="made with other settings"):
+        cells.attacked(path, net, *test, *grids, attack=attack.PAPER)
+    with pytest.raises(cells.StoreError, match="made with other network"):
+        cells.attacked(path, net.at(2 * W_m for W_m in net.W), *test, *grids, attack=QUICK)
     path.write_text("{")
-    with pytest.raises(lab.LabError, match="not a stored contour"):
-        lab.attacked(path, net, *test, *grids, attack=QUICK)
+    with pytest.raises(cells.StoreError, match="not a stored contour"):
+        cells.attacked(path, net, *test, *grids, attack=QUICK)
 
 
 def test_a_certified_contour_is_stored_and_resumed_too(net, test, tmp_path):
     x, y = test[0][:20], test[1][:20]
     grids, seen = ((0.0, 0.005), (0.0, 0.0005)), []
-    first = lab.certified(tmp_path / "c.json", net, x, y, *grids)
-    assert lab.certified(tmp_path / "c.json", net, x, y, *grids, watch=lambda *at: seen.append(at)) == first
+    first = cells.certified(tmp_path / "c.json", net, x, y, *grids)
+    assert cells.certified(tmp_path / "c.json", net, x, y, *grids, watch=lambda *at: seen.append(at)) == first
     assert seen == [(4, 4)]
 
 
@@ -287,12 +287,12 @@ def test_a_stored_cell_that_no_run_could_have_left_is_refused(net, test, tmp_pat
     path = tmp_path / "contour.json"
     args = net, *(t[:4] for t in test), (0.0, 0.1), (0.0, 0.01)
     quick = Attack((Ascent(steps=1),))
-    lab.attacked(path, *args, attack=quick)
+    cells.attacked(path, *args, attack=quick)
     path.write_text(json.dumps({**json.loads(path.read_text()), "cells": [cell]}))
-    with pytest.raises(lab.LabError, match="not a stored contour"):
-        lab.attacked(path, *args, attack=quick)
+    with pytest.raises(cells.StoreError, match="not a stored contour"):
+        cells.attacked(path, *args, attack=quick)
 
 
 def test_a_contour_of_a_bfloat16_network_can_be_stored(net, test, tmp_path):
     low = torch.bfloat16
-    lab.attacked(tmp_path / "c", net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), box=(0, 1))
+    cells.attacked(tmp_path / "c", net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), box=(0, 1))

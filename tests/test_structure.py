@@ -29,10 +29,11 @@ FLOORS = (
     {"norms", "data", "methods", "budget", "ascent"},
     {"bounds", "attack", "exact"},
     {"certify", "derivation", "leak"},
-    {"loss", "contour", "anatomy"},
-    {"train", "figures"},
+    {"loss", "contour"},
+    {"train", "figures", "cells"},
     {"lab"},
-    {"sweep", "book", "assess"},
+    {"sweep", "results", "book", "assess"},
+    {"tune", "reproduce", "claims"},
     {"cli"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
