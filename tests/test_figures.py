@@ -1,0 +1,75 @@
+"""Claims about figures: each says where its numbers come from, and one drawn from stale runs shows it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from nsr import figures  # noqa: F401  (the house style)
+from nsr.figures.provenance import RED, line, stamp
+
+
+def run(seed: int = 0, stale: tuple[str, ...] = (), train: str = "aaaa", **changes):
+    part = {"code": {"train": train, "loss": "bbbb"}, "data": {"images": "0123456789"}, "package": "0.1.0"}
+    provenance = {"training": {**part, **changes}, "contours": {"paper": part}}
+    return SimpleNamespace(spec=SimpleNamespace(seed=seed), provenance=provenance, stale=stale)
+
+
+def drawn(legend: bool = True) -> Figure:
+    figure, axes = plt.subplots(1, 2)
+    for ax in axes:
+        ax.plot([0, 1], label="line")
+        ax.set(xlabel="across")
+    if legend:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center")
+    plt.close(figure)
+    return figure
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def red_pixels(figure: Figure) -> int:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    return int((np.abs(pixels - [int(RED[k : k + 2], 16) for k in (1, 3, 5)]).sum(-1) < 20).sum())
+
+
+def test_a_figure_names_its_runs_seeds_code_data_and_package():
+    (said,) = words(stamp(drawn(), [run(seed) for seed in range(5)]))
+    assert said.startswith("5 runs, seeds 0-4 · code ") and said.endswith("data md5 012345 · nsr 0.1.0")
+    assert "1 run, seed 3 ·" in line([run(3)]) and "2 runs, seeds 0, 4 ·" in line([run(0), run(4)])
+
+
+def test_the_fingerprint_changes_with_the_code_and_with_nothing_else():
+    assert line([run(0)]).split(" · ")[1:] == line([run(1, hardware="another")]).split(" · ")[1:]
+    assert line([run(train="cccc")]).split(" · ")[1] != line([run()]).split(" · ")[1]
+
+
+def test_a_figure_of_stale_runs_is_visibly_marked_with_the_changed_modules():
+    fresh, old = stamp(drawn(), [run()]), stamp(drawn(), [run(), run(1, stale=("train", "loss"))])
+    assert "STALE: loss, train" in words(old) and not [text for text in words(fresh) if "STALE" in text]
+    assert red_pixels(fresh) == 0 and red_pixels(old) > 5000
+
+
+@pytest.mark.parametrize("legend", [True, False])
+@pytest.mark.parametrize("stale", [(), ("train",)])
+def test_the_line_and_the_mark_overlap_nothing(legend: bool, stale: tuple[str, ...]):
+    figure = stamp(drawn(legend), [run(stale=stale)])
+    figure.draw_without_rendering()
+    parts = [ax.get_tightbbox() for ax in figure.axes] + [key.get_window_extent() for key in figure.legends]
+    parts += [text.get_window_extent() for text in figure.texts]
+    for at, one in enumerate(parts):
+        assert figure.bbox.x0 <= one.x0 and one.x1 <= figure.bbox.x1 and figure.bbox.y0 <= one.y0
+        assert not [other for other in parts[at + 1 :] if one.overlaps(other)]
+
+
+def test_a_figure_of_no_run_says_so():
+    assert words(stamp(drawn(), [])) == ["no stored runs"]
