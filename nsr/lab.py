@@ -449,6 +449,7 @@ def _exists(module: str) -> bool:
     return (paths.PACKAGE / f"{module}.py").exists()
 
 
+@functools.cache  # every run of a store asks for the same dozen files
 def _bare(source: str) -> str:
     """Source code without comments, docstrings and empty lines."""
     lines = source.splitlines()
