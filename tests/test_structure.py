@@ -26,14 +26,14 @@ from nsr.paths import ROOT
 
 FLOORS = (
     {"network", "paths", "files", "vision", "dense", "directions"},
-    {"norms", "data", "methods", "budget", "ascent"},
+    {"norms", "data", "methods", "budget", "ascent", "scaling"},
     {"bounds", "attack", "exact"},
     {"certify", "derivation", "leak"},
     {"loss", "contour"},
     {"train", "figures", "cells"},
     {"lab"},
     {"sweep", "results", "book", "assess"},
-    {"tune", "reproduce", "claims"},
+    {"tune", "reproduce", "claims", "evidence", "ranking"},
     {"cli"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
