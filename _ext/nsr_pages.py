@@ -63,11 +63,11 @@ class PaperTags(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         rows = []
-        for module in sorted(Path(self.env.srcdir, "nsr").glob("*.py")):
+        for module in sorted(Path(self.env.srcdir, "nsr").rglob("*.py")):
             self.env.note_dependency(str(module))
             for line, text in paper_tags(module.read_text()):
                 if text.startswith("unstated") == (self.options.get("starting") == "unstated"):
-                    rows.append((f"{module.parent.name}/{module.name}:{line}", text))
+                    rows.append((f"{module.relative_to(self.env.srcdir)}:{line}", text))
         return [_table(("Where", "What"), (30, 70), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
 

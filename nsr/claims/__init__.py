@@ -1,0 +1,47 @@
+"""Floor 8: the ledger: each claim of the paper, the test that decides it, the numbers from stored runs, the verdict.
+
+A claim is tested as differences, each written so that the paper's claim puts it above zero and paired by seed, in
+several settings: who attacks, absolute or relative weight radii, how the nets were trained. No verdict is written by
+hand: it is reproduced if the claim holds in every setting that is measured, not reproduced if in none, and depends if
+settings disagree; on what, is read off settings that differ in one thing only. It is open if the paper's own setting,
+its attack with absolute radii, is not measured. What else is missing is named beside the verdict.
+"""
+
+from nsr.claims.numbers import inputs_alone, promise, ranking, shelf, used, weights_alone
+from nsr.claims.page import (
+    MARKDOWN,
+    SHIPPED,
+    differences,
+    markdown,
+    number,
+    other,
+    page,
+    to_json,
+)
+from nsr.claims.table import CLAIMS, ledger
+from nsr.claims.verdict import Case, Claim, Part, Row, Rules, Setting
+
+__all__ = [
+    "CLAIMS",
+    "MARKDOWN",
+    "SHIPPED",
+    "Case",
+    "Claim",
+    "Part",
+    "Row",
+    "Rules",
+    "Setting",
+    "differences",
+    "inputs_alone",
+    "ledger",
+    "markdown",
+    "number",
+    "other",
+    "page",
+    "promise",
+    "ranking",
+    "shelf",
+    "to_json",
+    "used",
+    "weights_alone",
+]
