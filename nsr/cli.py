@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from types import ModuleType
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from tqdm import tqdm
+from typer.core import TyperCommand
 
-from nsr import assess, lab, paths, reproduce, sweep, tune
+from nsr import assess, claims, lab, paths, reproduce, sweep, tune
 from nsr.assess import NAMES, AssessError, Assessment
 from nsr.contour import COARSE, Cell, Contour
 from nsr.data import DataError
-from nsr.files import StoreError
+from nsr.files import StoreError, write_whole
 from nsr.lab import Job, Run
 from nsr.methods import METHODS
 from nsr.train import CollapseError
@@ -143,10 +145,8 @@ def contour_command(
     images. A contour that is interrupted goes on from its last finished row of cells.
     """
     with _refusals():
-        if kind not in lab.MEASUREMENTS:
-            raise ValueError(f"unknown kind of contour {kind!r}: choose one of {', '.join(lab.MEASUREMENTS)}")
-        (chosen,) = _chosen(run, store)
-        rows = len(lab.MEASUREMENTS[kind].protocol.grid_x)
+        rows = len(lab.measurement(kind).protocol.grid_x)
+        chosen = _chosen(run, store)
         with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
             found = lab.run(chosen.spec, (kind,), store=store or chosen.folder.parent, watch=lambda *_: bar.update())
     measured = found.contours[kind]
@@ -164,12 +164,11 @@ def runs(store: Store = None) -> None:
     A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
     """
     found, refused = [], []
-    for root in [store] if store else [paths.store(), paths.SHIPPED]:
-        for folder in sorted(path.parent for path in root.glob("*/weights.safetensors")):
-            try:
-                found.append(lab.load(folder))
-            except StoreError as error:
-                refused.append(str(error))
+    for folder in lab.folders(*([store] if store else [])):
+        try:
+            found.append(lab.load(folder))
+        except StoreError as error:
+            refused.append(str(error))
     typer.echo("\n".join(_runs_table(found)) if found else "there are no runs yet: see nsr train --help")
     for message in refused:
         typer.echo(f"nsr: refused: {message}", err=True)
@@ -218,6 +217,8 @@ def reproduce_command(
     a number differs from the reference by more than the tolerance.
     """
     with _refusals():
+        if unknown := sorted(set(only or []) - set(METHODS)):
+            raise ValueError(f"unknown method {unknown[0]!r}: choose one of {', '.join(METHODS)}")
         orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
         with sweep.cluster(scheduler, workers) as client:
             report = _swept(orders, store, client)
@@ -228,7 +229,142 @@ def reproduce_command(
         typer.echo(f"{agreement.run:28} {agreement.what:20}" + "".join(f"{n:>9}" for n in numbers) + mark)
     apart = sum(not agreement.agrees for agreement in found)
     typer.echo(f"\n{len(found) - apart} of {len(found)} numbers agree with the reference within {reproduce.TOLERANCE}")
-    _end(report, failed=apart > 0)
+    _end(report, failed=apart > 0 or not found)
+
+
+class _Pairs(TyperCommand):
+    """A command that takes `-p NAME VALUE`, which typer cannot declare, as `-p NAME=VALUE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        joined, rest = [], list(args)
+        while rest:
+            word = rest.pop(0)
+            if word in ("-p", "--parameter") and len(rest) > 1 and "=" not in rest[0]:
+                rest[:2] = [f"{rest[0]}={rest[1]}"]
+            joined.append(word)
+        return super().parse_args(ctx, joined)
+
+
+@app.command("run", cls=_Pairs)
+def run_command(
+    chapter: Annotated[str, typer.Argument(help="a chapter's name or the start of it: 04")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="set one parameter; may be repeated"),
+    ] = None,
+    params: Annotated[Path | None, typer.Option(help="YAML file of lines `name: value`; -p goes before it")] = None,
+    help_parameters: Annotated[
+        bool, typer.Option("--help-parameters", help="list the chapter's parameters and run nothing")
+    ] = False,
+) -> None:
+    """Execute one chapter with other parameters, beside the book's own.
+
+    For example
+
+    \b
+        nsr run 04 --help-parameters
+        nsr run 04 -p seed 1 -p hidden "[64, 32]"
+
+    Every parameter is checked before anything runs. The executed notebook and its page go into a folder of their own
+    under _build/runs. Exit code 1: a cell failed; the notebook up to it is kept.
+    """
+    rerun = _rerun()
+    with _refusals(), _chapters_refusals(rerun):
+        (notebook,) = rerun.chapters([chapter])
+        if help_parameters:
+            typer.echo("\n".join(_parameters(rerun.of_chapter(notebook))))
+            return
+        given = (rerun.of_file(params) if params else {}) | _assignments(pairs or [], "-p takes NAME VALUE")
+        done = rerun.run(notebook, given)
+    typer.echo(f"notebook: {done.notebook}\npage:     {done.page}")
+
+
+@app.command("book")
+def book_command(
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="set one parameter; may be repeated")
+    ] = None,
+) -> None:
+    """Rebuild the whole book under one set of parameters, beside the first, with a page that compares the two.
+
+    For example
+
+    \b
+        nsr book --set dataset=digits --set seed=1
+
+    Each chapter takes the parameters that it declares; chapters that take none are copied as they are. Exit code 1: a
+    chapter failed; the book is built nevertheless and shows where.
+    """
+    rerun = _rerun()
+    with _refusals(), _chapters_refusals(rerun):
+        edition = rerun.rebuild(rerun.plan(_assignments(settings or [], "--set takes NAME=VALUE")))
+    for error in edition.failed.values():
+        typer.echo(f"nsr: {error}\n", err=True)
+    typer.echo(f"book:     {edition.index}\ncompared: {edition.compared}")
+    if edition.failed:
+        raise typer.Exit(1)
+
+
+def _rerun() -> ModuleType:
+    """Loaded late: only these commands need the packages of the book, which a bare installation lacks."""
+    try:
+        from nsr import rerun
+    except ModuleNotFoundError as error:
+        _stop(f"{error.name} is missing: install the book's packages with pip install -e '.[book]'", REFUSED)
+    return rerun
+
+
+@contextlib.contextmanager
+def _chapters_refusals(rerun: ModuleType) -> Iterator[None]:
+    try:
+        yield
+    except (rerun.ChapterError, rerun.BuildError) as error:
+        typer.echo(f"nsr: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command starts again", INTERRUPTED)
+
+
+def _assignments(texts: Sequence[str], form: str) -> dict[str, object]:
+    for text in texts:
+        if "=" not in text:
+            raise ValueError(f"{form}, got {text!r}")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _parameters(known: Mapping[str, Any]) -> Iterator[str]:
+    """Name, type and limit, default and meaning of every parameter, one a line."""
+    rows = [(p.name, p.allowed, str(p.default), p.meaning) for p in known.values()]
+    widths = [min(max(len(row[k]) for row in rows), 40) for k in range(3)] if rows else []
+    for row in [("name", "takes", "default", "meaning"), *rows]:
+        yield "  ".join([f"{cell:{width}}" for cell, width in zip(row[:3], widths, strict=True)] + [row[3]])
+
+
+@app.command("claims")
+def claims_command(
+    store: Annotated[Path | None, typer.Option(help="folder of runs to decide by; default: the shipped ones")] = None,
+    interval: Annotated[
+        Literal["bootstrap", "student"], typer.Option(help="of a difference over seeds; Student's is the wider")
+    ] = "bootstrap",
+    out: Annotated[Path | None, typer.Option(help="write the ledger there as JSON, with every number")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the table there as markdown")] = None,
+) -> None:
+    """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed."""
+    with _refusals():
+        shelf = claims.shelf(*([store] if store else []))
+        found = claims.ledger(shelf, claims.Rules(interval=interval))
+        if out:
+            write_whole(out, claims.to_json(shelf, claims.Rules(interval=interval)).encode())
+        if markdown:
+            write_whole(markdown, claims.markdown(found).encode())
+    for name, row in found.items():
+        typer.echo(f"{name}  {row.words:50}  {row.claim.title}")
+        typer.echo(f"    {claims.number(row.cases[0].telling)}")
+        for setting in row.unmeasured:
+            typer.echo(f"    not measured: {setting}")
+    for run in claims.used(shelf):
+        if run.stale:
+            typer.echo(f"nsr: stale: {run.folder.name}: {', '.join(run.stale)} changed since", err=True)
 
 
 def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> sweep.Report:
@@ -256,13 +392,12 @@ def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
     bar.set_postfix_str(f"loss {record['loss']:.3f}, validation {100 * record['validation']:.1f} %")
 
 
-def _chosen(name: str, store: Path | None) -> list[Run]:
-    stores = [store] if store else [paths.store(), paths.SHIPPED]
-    folders = {folder.name: folder for root in stores for folder in root.glob(f"{name}*") if folder.is_dir()}
+def _chosen(name: str, store: Path | None) -> Run:
+    folders = [folder for folder in lab.folders(*([store] if store else [])) if folder.name.startswith(name)]
     if len(folders) != 1:
         what = f"{len(folders)} runs begin with" if folders else "no run begins with"
         raise ValueError(f"{what} {name!r}: nsr runs lists them all")
-    return [lab.load(folder) for folder in folders.values()]
+    return lab.load(folders[0])
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -278,6 +413,8 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
+        if name not in lab.NUMBERS:
+            raise ValueError(f"unknown number {name!r}: a method has {', '.join(lab.NUMBERS)}")
         try:
             number = float(value)
             found[name] = int(number) if number.is_integer() and "." not in value else number

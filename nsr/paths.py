@@ -10,6 +10,7 @@ DATA = ROOT / "data"
 CHAPTERS = ROOT / "chapters"
 SHIPPED = DATA / "runs"
 PACKAGE = ROOT / "nsr"
+BUILD = ROOT / "_build"
 
 
 def data_roots() -> tuple[Path, ...]:

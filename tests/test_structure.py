@@ -33,7 +33,7 @@ FLOORS = (
     {"train", "figures", "cells"},
     {"lab"},
     {"sweep", "results", "book", "assess"},
-    {"tune", "reproduce", "claims", "evidence", "ranking"},
+    {"tune", "reproduce", "claims", "evidence", "ranking", "rerun"},
     {"cli"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

@@ -1,0 +1,112 @@
+"""The whole book under one set of parameters, beside the reference, with a page that compares the two."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from nsr import book, paths
+from nsr.files import write_whole
+from nsr.rerun.chapter import ChapterError, build, copy_book, digest, execute, mark
+from nsr.rerun.headlines import headlines
+from nsr.rerun.parameters import Parameter, check, of_chapter
+
+PAGE = "compared"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A rebuilt book: its first page, the page that compares it, and the chapters that failed with their errors."""
+
+    folder: Path
+    failed: dict[str, ChapterError] = field(default_factory=dict)
+
+    @property
+    def index(self) -> Path:
+        return self.folder / "html" / "index.html"
+
+    @property
+    def compared(self) -> Path:
+        return self.folder / "html" / f"{PAGE}.html"
+
+
+def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """For every chapter that has to be executed again, by name, its parameters that differ from the defaults.
+
+    Each chapter takes those that it declares. ValueError: no chapter declares one, or one that does cannot take it.
+    """
+    declared = {chapter.stem: of_chapter(chapter) for chapter in book.chapters()}
+    everywhere: dict[str, Parameter] = {name: p for known in declared.values() for name, p in known.items()}
+    check(everywhere, dict.fromkeys(given.keys() - everywhere), "the book")
+    plans = {}
+    for stem, known in declared.items():
+        try:
+            changes = check(known, {name: value for name, value in given.items() if name in known}, stem)
+        except ValueError as error:
+            raise ValueError(f"{stem}: {error}") from None
+        if changes:
+            plans[stem] = changes
+    if not plans:
+        raise ValueError("nothing differs from the reference: build that with make book")
+    return plans
+
+
+def rebuild(plans: Mapping[str, dict[str, object]]) -> Edition:
+    """Execute the chapters of a plan and build the book. A chapter that fails is in it with its error."""
+    folder = paths.BUILD / "books" / digest(plans)
+    shutil.rmtree(folder, ignore_errors=True)
+    source, edition = folder / "source", Edition(folder)
+    copy_book(source)
+    for stem, changes in plans.items():
+        chapter = paths.CHAPTERS / f"{stem}.ipynb"
+        try:
+            execute(chapter, source / "chapters" / chapter.name, changes)
+        except ChapterError as error:
+            edition.failed[stem] = error
+    write_whole(source / f"{PAGE}.md", "\n".join(page(plans, source, edition.failed)).encode())
+    contents = yaml.safe_load((source / "_toc.yml").read_text())
+    contents["parts"].insert(0, {"caption": "This edition", "chapters": [{"file": PAGE}]})
+    write_whole(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False).encode())
+    mark(source, {name: value for changes in plans.values() for name, value in changes.items()})
+    build(source, folder / "html")
+    return edition
+
+
+def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[str, object]) -> Iterator[str]:
+    """The page that compares, line by line."""
+    yield "# Compared with the reference\n"
+    yield "This book was rebuilt with other parameters. Chapters that are not named here are those of the reference.\n"
+    yield "## Parameters\n"
+    yield from _table(("Chapter", "Parameter", "Reference", "Here"), _parameters(plans))
+    yield "\n## Headline numbers\n"
+    yield "The numbers that the closing box of a chapter speaks of, and what its cells tagged `headline` print.\n"
+    for stem in plans:
+        yield f"\n### {{doc}}`chapters/{stem}`\n"
+        if stem in failed:
+            yield "This chapter failed with these parameters; its page shows how far it came.\n"
+        before = headlines(nbformat.read(paths.CHAPTERS / f"{stem}.ipynb", as_version=4))
+        after = headlines(nbformat.read(source / "chapters" / f"{stem}.ipynb", as_version=4))
+        rows = [(_code(name), before.get(name, "-"), after.get(name, "-")) for name in dict.fromkeys([*before, *after])]
+        yield from _table(("Number", "Reference", "Here"), rows) if rows else ["It has no headline number.\n"]
+
+
+def _parameters(plans: Mapping[str, dict[str, object]]) -> Iterator[tuple[str, ...]]:
+    for stem, changes in plans.items():
+        known = of_chapter(paths.CHAPTERS / f"{stem}.ipynb")
+        for name, value in changes.items():
+            yield f"{{doc}}`chapters/{stem}`", _code(name), _code(str(known[name].default)), _code(str(value))
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', '').replace('|', ' ')}`"
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + " --- |" * len(head)
+    yield from (f"| {' | '.join(row)} |" for row in rows)

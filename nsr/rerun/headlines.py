@@ -1,0 +1,69 @@
+"""The headline numbers of a chapter: those that its closing box speaks of, and what its cells tagged `headline` print.
+
+A chapter's closing box (`:::{admonition} What ...`) names its numbers by glue; each is read from the notebook that
+glued it. A number that is printed and not glued counts when the cell that prints it is tagged `headline`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from nbformat import NotebookNode
+
+BOX = re.compile(r"^:::+ *\{admonition\} What (?:we saw|was seen).*?^:::", re.MULTILINE | re.DOTALL)
+GLUE = re.compile(r"\{glue:(?:text)?\}`([^`:]+):?([^`]*)`")
+MIME = "application/papermill.record/text/plain"
+# a number that stands alone: not the 1 of W^1 or of fig-1
+NUMBER = re.compile(r"(?<![\w^.-])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
+
+
+def headlines(notebook: NotebookNode) -> dict[str, str]:
+    """What is measured -> its value as the page shows it."""
+    return dict(_boxed(notebook)) | dict(_printed(notebook))
+
+
+def _boxed(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
+    glued = dict(_glued(notebook))
+    for cell in notebook.cells:
+        for box in BOX.findall(cell.source) if cell.cell_type == "markdown" else ():
+            for name, format_spec in GLUE.findall(box):
+                if name in glued:
+                    yield name, _formatted(glued[name], format_spec)
+
+
+def _glued(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if MIME in output.get("data", {}):
+                yield output["metadata"]["scrapbook"]["name"], output["data"][MIME]
+
+
+def _formatted(text: str, format_spec: str) -> str:
+    """As MyST-NB shows it: the value in its format, the text where that does not fit."""
+    try:
+        value = ast.literal_eval(text)
+        return format(value, format_spec)
+    except (ValueError, SyntaxError, TypeError):
+        return text.strip("'\"")
+
+
+def _printed(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
+    """Every printed line with a number: the line without its numbers names them. Equal names are counted."""
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "headline" in cell.metadata.get("tags", []):
+            for line in _lines(cell):
+                numbers = NUMBER.findall(line)
+                name = " ".join(NUMBER.sub("#", line).replace("|", " ").split())
+                if numbers:
+                    seen[name] = seen.get(name, 0) + 1
+                    yield (f"{name} ({seen[name]})" if seen[name] > 1 else name), ", ".join(numbers)
+
+
+def _lines(cell: NotebookNode) -> Iterator[str]:
+    for output in cell.outputs:
+        data = output.get("data", {})
+        shown = data.get("text/markdown") or ("" if "image/png" in data else data.get("text/plain", ""))
+        yield from (output.text if output.output_type == "stream" else shown).splitlines()
