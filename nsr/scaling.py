@@ -6,7 +6,8 @@ from the weights into a neuron to the weights out of it, and the logits are at m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -59,6 +60,22 @@ def in_shares(network: Network) -> Network:
         return mlp_forward(tuple(W_m + W_m * D_m for W_m, D_m in zip(W, D, strict=True)), x)
 
     return Network(tuple(W_m.new_zeros(W_m.shape) for W_m in W), forward)
+
+
+def by_rate(candidates: Iterable[Mapping[str, Any]], found: str = "auc") -> dict[str, dict[str, dict[float, float]]]:
+    """method -> all numbers but the learning rate, in words -> learning rate -> what was found for that candidate.
+
+    Only where more than one learning rate was tried with the same other numbers.
+    """
+    table: dict[str, dict[str, dict[float, float]]] = {}
+    for candidate in candidates:
+        numbers = dict(candidate["numbers"])
+        rate, optimiser = numbers.pop("lr"), str(numbers.pop("optimiser")).upper().replace("ADAM", "Adam")
+        words = ", ".join([optimiser, *(f"{name} {value}" for name, value in numbers.items())])
+        if candidate[found] is not None:
+            table.setdefault(candidate["method"], {}).setdefault(words, {})[rate] = candidate[found]
+    several = {m: {words: by for words, by in groups.items() if len(by) > 1} for m, groups in table.items()}
+    return {method: groups for method, groups in several.items() if groups}
 
 
 def _check(network: Network) -> None:

@@ -130,6 +130,18 @@ def test_rescaling_neurons_does_change_a_relative_radius_but_not_a_radius_in_sha
     assert not here.disagreements(there, by=0.02)  # up to rounding, which can tip a step's sign
 
 
+# learning rates -----------------------------------------------------------------------------------------------------
+
+
+def test_candidates_share_a_line_if_only_the_learning_rate_differs():
+    rows = [("sgd", 0.1, 0.2, 0.3), ("sgd", 0.2, 0.2, 0.4), ("sgd", 0.1, 0.1, 0.5), ("adam", 0.01, 0.2, 0.6)]
+    candidates = [
+        {"method": "at", "numbers": {"optimiser": o, "lr": lr, "attack_x": eps}, "auc": auc} for o, lr, eps, auc in rows
+    ]
+    assert scaling.by_rate(candidates) == {"at": {"SGD, attack_x 0.2": {0.1: 0.3, 0.2: 0.4}}}
+    assert scaling.by_rate([*candidates[:1], {**candidates[1], "auc": None}]) == {}
+
+
 # refusals -----------------------------------------------------------------------------------------------------------
 
 
