@@ -1,0 +1,87 @@
+"""Floor 5: the figures of chapter 5: the loss during training, and what training does to layers and margins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7")
+MARKERS, STYLES = "osD^v*", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+TERMS = ("cross-entropy", "certified", "tau", "zeta")  # always in the same colour, whichever of them a loss has
+LABELS = {"tau": r"$\alpha \max \tau$", "zeta": r"$\beta \max \zeta$"}
+COLUMNS = 3
+
+Seeds = Sequence[Sequence[float]]  # one row a seed
+
+
+def terms(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
+    """Each term of the loss by epoch, a panel a method: the mean over its runs, and their range as a band."""
+    columns, rows = min(COLUMNS, len(histories)), -(-len(histories) // COLUMNS)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.3 * rows + 0.6), sharey=True, squeeze=False)
+    shown: dict[str, Axes] = {}
+    for ax, (name, runs) in zip(grid.flat, histories.items(), strict=False):
+        for k, term in enumerate(TERMS):
+            if all(term in record for run in runs for record in run):
+                _curve(ax, [[record[term] for record in run] for run in runs], k, LABELS.get(term, term))
+                shown.setdefault(term, ax)
+        ax.set(title=name, yscale="log", xlabel="epoch")
+    for ax in grid.flat[len(histories) :]:
+        ax.set_visible(False)
+    for ax in grid[:, 0]:
+        ax.set_ylabel("mean over the epoch (nats)")
+    handles = {text: h for ax in shown.values() for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    plt.close(figure)
+    return figure
+
+
+def validation(accuracies: Mapping[str, Seeds]) -> Figure:
+    """Accuracy on validation images by epoch, a line a method: the mean over its runs, and their range as a band."""
+    figure, ax = plt.subplots(figsize=(6.4, 3.9))
+    for k, (name, runs) in enumerate(accuracies.items()):
+        _curve(ax, 100 * np.array(runs), k, name)
+    ax.set(xlabel="epoch", ylabel="clean validation accuracy (%)")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plt.close(figure)
+    return figure
+
+
+def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure:
+    """Left: the norm of each layer, the means over the runs. Right: quartiles of the clean margins, a row a run."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 4.0), width_ratios=(1, 1.15))
+    for k, (name, rows) in enumerate(by_layer.items()):
+        layers = np.arange(1, 1 + len(rows[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
+        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        left.plot(layers, np.mean(rows, axis=0), linestyle="none", label=name, **look)
+        left.vlines(layers, np.min(rows, axis=0), np.max(rows, axis=0), color=look["color"], linewidth=1.2)
+    left.set(yscale="log", xlabel="layer $m$", ylabel=r"$\Vert W^m \Vert_\infty$ (unit of $W$)")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter("")
+    left.set_xticks(range(1, 1 + len(next(iter(by_layer.values()))[0])))
+    for k, runs in enumerate(margins.values()):
+        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        for s, (low, middle, high) in enumerate(runs):
+            at = k + 0.6 * ((s + 0.5) / len(runs) - 0.5)
+            right.hlines(at, low, high, color=look["color"], linewidth=1.4)
+            right.plot(middle, at, **look, markersize=4)
+    right.set_yticks(range(len(margins)), list(margins))
+    right.axvline(0, color="black", linewidth=1)
+    right.set(xlabel="margin of the true class (logits)")
+    right.invert_yaxis()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plt.close(figure)
+    return figure
+
+
+def _curve(ax: Axes, runs: Seeds | np.ndarray, k: int, label: str) -> None:
+    values, colour = np.array(runs), COLOURS[k % len(COLOURS)]
+    epochs = range(1, 1 + values.shape[1])
+    style = {"linestyle": STYLES[k % len(STYLES)], "marker": MARKERS[k % len(MARKERS)], "markersize": 3.5}
+    ax.plot(epochs, values.mean(0), color=colour, label=label, **style)
+    ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
