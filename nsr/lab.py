@@ -15,6 +15,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import subprocess
@@ -27,12 +28,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from nsr import contour, data, paths, train
+from nsr import contour, data, loss, paths, train
 from nsr.attack import PAPER, STRONG, Attack
 from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Contour, Protocol
 from nsr.data import Split
@@ -44,6 +45,27 @@ from nsr.network import Network, Weights, mlp, mlp_init
 SIZES = (784, 128, 64, 32, 10)
 TRAINING = ("network", "dense", "directions", "norms", "data", "budget", "ascent", "bounds", "certify", "loss", "train")
 MEASURING = ("network", "dense", "directions", "data", "budget", "ascent", "bounds", "attack", "certify", "contour")
+NUMBERS = tuple(f.name for f in fields(Method) if f.name != "title")
+
+_WIDTH, _CLASSES = {"mnist": 784, "fashion-mnist": 784, "digits": 64}, 10
+_Rule = tuple[str, Callable[[Any], bool]]  # what is allowed in words, and the test of it
+_AT_LEAST_0: _Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
+_AT_LEAST_1: _Rule = ("a whole number of at least 1", lambda value: value >= 1)
+_SHARE: _Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(NUMBERS, _AT_LEAST_0),
+    **dict.fromkeys(("attack_steps", "epochs", "batch"), _AT_LEAST_1),
+    **dict.fromkeys(("certified", "ramp"), _SHARE),
+    "bound": (f"one of {', '.join(loss.BOUNDS)}", loss.BOUNDS.__contains__),
+    "optimiser": ("sgd or adam", ("sgd", "adam").__contains__),
+    "lr": ("a finite number above 0", lambda value: 0 < value < math.inf),
+    "momentum": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "seed": ("a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63),
+    "images": ("a whole number of at least 1", lambda value: value is None or value >= 1),
+    "sizes": ("two or more whole numbers of at least 1", lambda value: len(value) > 1 and min(value) >= 1),
+    "name": ("a word", str.isidentifier),
+    "dataset": (f"one of {', '.join(_WIDTH)}", _WIDTH.__contains__),
+}
 
 
 class Spec(BaseModel):
@@ -57,6 +79,23 @@ class Spec(BaseModel):
     name: str  # of the row in the table of methods that the numbers come from
     method: Method
     seed: int
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _as_numbers(cls, value: Any) -> Any:
+        """A Method is taken apart and its numbers read again: lr=1 and 1.0, beta=0 and -0.0 are one specification."""
+        numbers = asdict(value) if isinstance(value, Method) else value
+        return {k: 0 if v == 0 else v for k, v in numbers.items()} if isinstance(numbers, dict) else numbers
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Spec:
+        for name, value in {**asdict(self.method), **dict(self)}.items():
+            if name in _RULES and not _RULES[name][1](value):
+                raise ValueError(_must_be(name, value))
+        ends = (_WIDTH[self.dataset], _CLASSES)
+        if (self.sizes[0], self.sizes[-1]) != ends:
+            raise ValueError(f"sizes must begin with {ends[0]} and end with {ends[1]} for {self.dataset}")
+        return self
 
     @property
     def key(self) -> str:
@@ -82,11 +121,26 @@ def spec(
     """The specification of one row of the table of methods, some of its `numbers` replaced."""
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}: choose one of {', '.join(METHODS)}")
-    known = [f.name for f in fields(Method) if f.name != "title"]
-    if unknown := sorted(set(numbers) - set(known)):
-        raise ValueError(f"unknown number {unknown[0]!r}: a method has {', '.join(known)}")
+    if unknown := sorted(set(numbers) - set(NUMBERS)):
+        raise ValueError(f"unknown number {unknown[0]!r}: a method has {', '.join(NUMBERS)}")
     row = {**asdict(METHODS[name]), **numbers}
-    return Spec(dataset=dataset, sizes=tuple(sizes), images=images, name=name, method=row, seed=seed)
+    try:
+        return Spec(dataset=dataset, sizes=tuple(sizes), images=images, name=name, method=row, seed=seed)
+    except ValidationError as error:
+        raise ValueError(_reason(error)) from None
+
+
+def _must_be(name: str, value: Any) -> str:
+    return f"{name} must be {_RULES[name][0]}, got {value!r}"
+
+
+def _reason(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    names = [part for part in first["loc"] if part in _RULES]
+    return _must_be(names[-1], first["input"]) if names else f"{first['loc']}: {first['msg']}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +182,13 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 
 
+def measurement(name: str) -> Measurement:
+    """The kind of contour of this name."""
+    if name not in MEASUREMENTS:
+        raise ValueError(f"unknown kind of contour {name!r}: choose one of {', '.join(MEASUREMENTS)}")
+    return MEASUREMENTS[name]
+
+
 @dataclass(frozen=True)
 class Run:
     """A stored run. `stale` names the modules that decide its numbers and have changed since they were computed."""
@@ -160,11 +221,19 @@ class Job:
 
     def result(self) -> Any:
         """Computed on one thread, with denormal numbers read as 0: on them a training step takes ten times as long."""
+        code = _code_at_first_use(TRAINING if self.what == "training" else MEASURING, paths.PACKAGE)
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         started = time.perf_counter()
-        value = self.call(*self.arguments)
-        return value, {**_circumstances(self.spec.dataset), "seconds": round(time.perf_counter() - started, 2)}
+        try:
+            value = self.call(*self.arguments)
+            circumstances = _circumstances(self.spec.dataset)
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+        seconds = round(time.perf_counter() - started, 2)
+        return value, {**circumstances, "seconds": seconds, "code": dict(code)}
 
 
 def train_epoch(spec: Spec, checkpoint: bytes | None) -> bytes:
@@ -214,10 +283,9 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
     """What the run lacks next, None if nothing; the contours in the order of `measurements`."""
     folder = store / spec.folder
     if not (folder / "weights.safetensors").exists():
-        checkpoint = folder / "checkpoint.safetensors"
-        return Job(spec, "training", train_epoch, (spec, checkpoint.read_bytes() if checkpoint.exists() else None))
+        return Job(spec, "training", train_epoch, (spec, _unfinished(folder)))
     for name in measurements:
-        what, rows = MEASUREMENTS[name], _rows(folder, name)
+        what, rows = measurement(name), _rows(folder, name)
         if len(rows) < len(what.protocol.grid_x):
             weights = (folder / "weights.safetensors").read_bytes()
             return Job(spec, name, measure_row, (spec, weights, what, rows))
@@ -230,18 +298,21 @@ def keep(store: Path, job: Job, value: Any, circumstances: dict[str, Any]) -> No
     if job.what == "training":
         _keep_epoch(folder, job.spec, value, circumstances)
         return
-    rows = [*_rows(folder, job.what), value]
-    what = MEASUREMENTS[job.what]
+    what, rows = MEASUREMENTS[job.what], [*job.arguments[-1], value]
+    if len(_rows(folder, job.what)) >= len(rows):
+        return  # another process at the same run was faster
     record = {**what.record, "accuracy": rows}
     write_whole(folder / "contours" / f"{job.what}.json", _json(record))
     if len(rows) == len(what.protocol.grid_x):
         known = _provenance(folder)
-        contours = {**known["contours"], job.what: {**circumstances, "code": fingerprints(MEASURING)}}
-        _seal(folder, {**known, "contours": contours})
+        known["files"].pop(f"contours/{job.what}.json", None)
+        _seal(folder, {**known, "contours": {**known["contours"], job.what: circumstances}})
 
 
 def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict[str, Any]) -> None:
-    state = _state(checkpoint)
+    state, known = _state(checkpoint), _unfinished(folder)
+    if (folder / "weights.safetensors").exists() or (known and _state(known).epoch >= state.epoch):
+        return  # another process at the same run was faster
     history, tensors = list(state.history), {f"W{m}": W_m for m, W_m in enumerate(state.W, start=1)}
     history[-1]["seconds"] = circumstances["seconds"]
     if state.epoch < spec.method.epochs:
@@ -251,16 +322,20 @@ def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict
     seconds = round(sum(record.pop("seconds", 0.0) for record in history), 1)
     write_whole(folder / "spec.json", spec.model_dump_json(indent=1).encode() + b"\n")
     write_whole(folder / "history.json", _json(history))
-    training = {**circumstances, "seconds": seconds, "code": fingerprints(TRAINING)}
+    training = {**circumstances, "seconds": seconds}
     _seal(folder, {"training": training, "contours": {}}, weights=save_tensors(tensors))
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def _seal(folder: Path, provenance: dict[str, Any], weights: bytes | None = None) -> None:
-    """Write provenance.json with the digests of all finished files; the weights last: they make a run a run."""
+    """Write provenance.json with the digests of all finished files; the weights last: they make a run a run.
+
+    A digest that is known stays, so that a file changed since it was written is never taken for a good one.
+    """
     files = {"spec.json", "history.json", *(f"contours/{name}.json" for name in provenance["contours"])}
-    digests = {name: _sha256((folder / name).read_bytes()) for name in sorted(files)}
-    digests["weights.safetensors"] = _sha256(weights or (folder / "weights.safetensors").read_bytes())
+    known = provenance.get("files", {})
+    digests = {name: known.get(name) or _sha256((folder / name).read_bytes()) for name in sorted(files)}
+    digests["weights.safetensors"] = known["weights.safetensors"] if weights is None else _sha256(weights)
     content = {**{k: v for k, v in provenance.items() if k != "sha256"}, "files": digests}
     write_whole(folder / "provenance.json", _json({**content, "sha256": _sha256(_json(content))}))
     if weights is not None:
@@ -280,25 +355,33 @@ def _provenance(folder: Path) -> dict[str, Any]:
 def load(folder: Path) -> Run:
     """The run in this folder, every file checked against its digest; a changed byte is refused."""
     provenance = _provenance(folder)
-    files = {name: _verified(folder / name, digest) for name, digest in provenance["files"].items()}
+    files = {name: _verified(folder / name, digest) for name, digest in provenance.get("files", {}).items()}
     try:
         spec = Spec.model_validate_json(files["spec.json"])
         network = mlp(_weights(files["weights.safetensors"]))
-    except (ValidationError, SafetensorError, ValueError) as error:
-        raise StoreError(f"{folder}: not a run of this version ({' '.join(str(error).split())[:200]})") from None
-    contours = {name: _contour(files[f"contours/{name}.json"]) for name in provenance["contours"]}
-    history = tuple(json.loads(files["history.json"]))
-    return Run(spec, network, history, contours, provenance, folder, _stale(provenance))
+        contours = {name: _contour(files[f"contours/{name}.json"]) for name in provenance["contours"]}
+        history, stale = tuple(json.loads(files["history.json"])), _stale(provenance)
+    except (ValidationError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        reason = _reason(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
+        raise StoreError(f"{folder}: not a run of this version ({reason})") from None
+    if spec.folder != folder.name:
+        raise StoreError(f"{folder}: holds the run {spec.folder}; give the folder that name")
+    return Run(spec, network, history, contours, provenance, folder, stale)
 
 
 def runs(*stores: Path) -> Iterator[Run]:
     """Every finished run of these stores, by default the user's and the shipped one; the first of equals."""
+    return map(load, folders(*stores))
+
+
+def folders(*stores: Path) -> Iterator[Path]:
+    """The folders of the runs, not looked into."""
     seen: set[str] = set()
     for store in stores or (paths.store(), paths.SHIPPED):
         for folder in sorted(path.parent for path in store.glob("*/weights.safetensors")):
             if folder.name not in seen:
                 seen.add(folder.name)
-                yield load(folder)
+                yield folder
 
 
 def stored(spec: Spec, *stores: Path) -> Run | None:
@@ -320,14 +403,13 @@ def run(
 
     What is computed goes into `store`, the user's own by default, piece by piece.
     """
+    for name in measurements:
+        measurement(name)
     found = stored(spec, *([store] if store else []))
     if found and not found.stale and set(measurements) <= set(found.contours):
         return found
     store = store or paths.store()
-    if (store / spec.folder / "weights.safetensors").exists() and (stale := load(store / spec.folder).stale):
-        raise StoreError(
-            f"{store / spec.folder}: was computed before a change of {', '.join(stale)}; remove it to compute it again"
-        )
+    refuse_stale(store, spec)
     while job := next_job(store, spec, measurements):
         value, circumstances = job.result()
         keep(store, job, value, circumstances)
@@ -335,12 +417,34 @@ def run(
     return load(store / spec.folder)
 
 
+def refuse_stale(store: Path, spec: Spec) -> None:
+    """Stop where the store's run of this specification is damaged or was computed by other code."""
+    found = stored(spec, store)
+    if found and found.stale:
+        raise StoreError(
+            f"{found.folder}: was computed before a change of {', '.join(found.stale)}; remove it to compute it again"
+        )
+
+
 def progress(store: Path, spec: Spec) -> dict[str, float]:
     """The record of the last finished epoch of a run that may be under way."""
     folder = store / spec.folder
-    if (folder / "checkpoint.safetensors").exists():
-        return _state((folder / "checkpoint.safetensors").read_bytes()).history[-1]
-    return json.loads((folder / "history.json").read_bytes())[-1]
+    if (folder / "weights.safetensors").exists():
+        return json.loads((folder / "history.json").read_bytes())[-1]
+    return _state(_unfinished(folder) or b"").history[-1]
+
+
+def _unfinished(folder: Path) -> bytes | None:
+    """The checkpoint of a training that is under way, None before its first."""
+    path = folder / "checkpoint.safetensors"
+    try:
+        content = path.read_bytes()
+        _state(content)
+    except FileNotFoundError:
+        return None
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from None
+    return content
 
 
 def _rows(folder: Path, name: str) -> list[list[float]]:
@@ -352,7 +456,8 @@ def _rows(folder: Path, name: str) -> list[list[float]]:
     rows = record.pop("accuracy", None)
     if record != MEASUREMENTS[name].record or not isinstance(rows, list):
         raise StoreError(f"{path}: was measured by another protocol; remove it to measure it again")
-    return rows
+    sealed = name in _provenance(folder)["contours"]
+    return rows if sealed else rows[: len(MEASUREMENTS[name].protocol.grid_x) - 1]  # killed just before the seal
 
 
 def _contour(content: bytes) -> Contour:
@@ -403,7 +508,7 @@ def _state(checkpoint: bytes) -> train.State:
         size = int.from_bytes(checkpoint[:8], "little")
         words = json.loads(checkpoint[8 : 8 + size])["__metadata__"]
     except (SafetensorError, ValueError, KeyError) as error:
-        raise StoreError(f"a checkpoint is damaged ({error}); remove the run to start afresh") from None
+        raise StoreError(f"is damaged ({' '.join(str(error).split())}); remove it to start afresh") from None
     optimiser: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimiser."):
@@ -437,6 +542,12 @@ def fingerprints(modules: Sequence[str]) -> dict[str, str]:
     return {module: _sha256(_bare((paths.PACKAGE / f"{module}.py").read_text()).encode())[:16] for module in modules}
 
 
+@functools.cache
+def _code_at_first_use(modules: Sequence[str], package: Path) -> dict[str, str]:
+    """The fingerprints of the code that this process runs: what is edited while it computes is not what computed."""
+    return fingerprints(modules)
+
+
 def _stale(provenance: dict[str, Any]) -> tuple[str, ...]:
     """The modules whose code is not what it was when the run was computed."""
     recorded = [provenance["training"]["code"], *(part["code"] for part in provenance["contours"].values())]
@@ -455,7 +566,10 @@ def _bare(source: str) -> str:
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            for at in range(node.body[0].lineno - 1, node.body[0].end_lineno):
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            if lines[first].lstrip().startswith(("def ", "class ")):
+                continue  # all on one line, and code with it
+            for at in range(first, last):
                 lines[at] = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
@@ -478,7 +592,11 @@ def _circumstances(dataset: str) -> dict[str, Any]:
 @functools.cache
 def _commit() -> str | None:
     """The commit the code was taken from, None outside a repository."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return None
     return found.stdout.strip() or None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import bootstrap
 from scipy.stats import t as student
 
-from nsr import lab
+from nsr import lab, paths
 from nsr.contour import Contour
 from nsr.lab import Run
 from nsr.methods import METHODS
@@ -43,14 +43,18 @@ def by_method(runs: Iterable[Run] | None = None) -> Runs:
     Runs with other numbers, data or widths are ablations and not among them.
     """
     found: dict[str, list[Run]] = {name: [] for name in METHODS}
-    for run in sorted(lab.runs() if runs is None else runs, key=lambda run: run.spec.seed):
-        if run.spec == lab.spec(run.spec.name, run.spec.seed):
+    for run in sorted(lab.runs(paths.SHIPPED) if runs is None else runs, key=lambda run: run.spec.seed):
+        if run.spec.name in METHODS and run.spec.key == lab.spec(run.spec.name, run.spec.seed).key:
             found[run.spec.name].append(run)
     return {name: tuple(group) for name, group in found.items()}
 
 
 def stored(name: str, seeds: Sequence[int] = (0,), *stores: Path, **changes: object) -> tuple[Run, ...]:
-    """The runs of one row with these numbers (or data, or widths) changed, of those seeds that a store has."""
+    """The runs of one row with these numbers (or data, or widths) changed, of those seeds that a store has.
+
+    The shipped store comes first, so that what the book shows does not hang on what its reader has run.
+    """
+    stores = stores or (paths.SHIPPED, paths.store())
     found = (lab.stored(lab.spec(name, seed, **changes), *stores) for seed in seeds)
     return tuple(run for run in found if run is not None)
 

@@ -6,18 +6,21 @@ fails is listed with its reason while the rest goes on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dask.distributed import Client, LocalCluster, as_completed
+from dask.distributed import Client, Future, LocalCluster, as_completed
 
 from nsr import lab
 from nsr.files import StoreError
 from nsr.lab import Job, Spec
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+PATIENCE = "20s"  # for a scheduler to answer, and for a first worker
+CANCELLED = ConnectionError("the scheduler was lost, or has cancelled the job")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ Watch = Callable[[Job | None, int], None]  # (the job just finished, jobs that a
 def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
     """A client of the cluster at `scheduler`, or of one of `workers` processes of one thread each on this machine."""
     if scheduler:
-        with Client(scheduler, timeout="20s") as client:
+        with Client(scheduler, timeout=PATIENCE) as client:
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError:
+                raise OSError(f"the scheduler at {scheduler} has no workers: start some with dask worker") from None
             yield client
         return
     with (
@@ -63,49 +70,81 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
 
 
 def run(orders: Sequence[Order], store: Path, client: Client, watch: Watch = lambda job, done: None) -> Report:
-    """Have every order, earlier ones first; the jobs of one run follow each other, runs go side by side."""
-    report, waiting = Report(), as_completed([], with_results=False)
-    open_jobs: dict[str, tuple[int, Job]] = {}
+    """Have every order, earlier ones first; the jobs of one run follow each other, runs go side by side.
+
+    Where several orders are for one run, each waits for the one before it, and none follows a failed one.
+    """
+    sweep = _Sweep(tuple(orders), store, client, watch)
     for number, order in enumerate(orders):
-        _submit(number, order, store, client, waiting, open_jobs, report, watch)
-    for future in waiting:
-        number, job = open_jobs.pop(future.key)
-        order = orders[number]
+        sweep.queues.setdefault(order.spec.folder, []).append(number)
+    for queue in sweep.queues.values():
+        sweep.begin(queue[0])
+    for future in sweep.futures:
+        sweep.take(future)
+    return sweep.report
+
+
+@dataclass
+class _Sweep:
+    orders: Sequence[Order]
+    store: Path
+    client: Client
+    watch: Watch
+    report: Report = field(default_factory=Report)
+    futures: as_completed = field(default_factory=lambda: as_completed([], with_results=False))
+    running: dict[str, tuple[int, Job]] = field(default_factory=dict)  # by the key of the job's future
+    queues: dict[str, list[int]] = field(default_factory=dict)  # the numbers of the orders for one run
+    done: Counter[int] = field(default_factory=Counter)  # jobs that an order took
+
+    def begin(self, number: int) -> None:
+        try:
+            lab.refuse_stale(self.store, self.orders[number].spec)
+        except StoreError as error:
+            self.end(number, error)
+        else:
+            self.go_on(number)
+
+    def go_on(self, number: int) -> None:
+        """The next job of an order goes to the cluster; where none is left, the order is finished."""
+        order = self.orders[number]
+        try:
+            job = lab.next_job(self.store, order.spec, order.measurements)
+        except StoreError as error:
+            self.end(number, error)
+            return
+        if job is None:
+            self.end(number)
+            return
+        future = self.client.submit(Job.result, job, pure=False, priority=-number, retries=1)
+        self.running[future.key] = number, job
+        self.futures.add(future)
+
+    def take(self, future: Future) -> None:
+        """Put into the store what a worker has sent, and go on with the run."""
+        number, job = self.running.pop(future.key)
         if future.status != "finished":
-            _fail(report, order, future.exception(), watch, job)
-            continue
-        value, circumstances = future.result()
-        lab.keep(store, job, value, circumstances)
+            self.end(number, future.exception() if future.status == "error" else CANCELLED)
+            return
+        try:
+            lab.keep(self.store, job, *future.result())
+        except StoreError as error:
+            self.end(number, error)
+            return
         future.release()
-        watch(job, 1)
-        _submit(number, order, store, client, waiting, open_jobs, report, watch)
-    return report
+        self.done[number] += 1
+        self.watch(job, 1)
+        self.go_on(number)
 
-
-def _submit(
-    number: int,
-    order: Order,
-    store: Path,
-    client: Client,
-    waiting: as_completed,
-    open_jobs: dict[str, tuple[int, Job]],
-    report: Report,
-    watch: Watch,
-) -> None:
-    """The next job of an order goes to the cluster; where none is left, the order is finished."""
-    try:
-        job = lab.next_job(store, order.spec, order.measurements)
-    except StoreError as error:
-        _fail(report, order, error, watch, None)
-        return
-    if job is None:
-        report.finished.append(order.spec.folder)
-        return
-    future = client.submit(Job.result, job, pure=False, priority=-number, retries=1)
-    open_jobs[future.key] = number, job
-    waiting.add(future)
-
-
-def _fail(report: Report, order: Order, error: BaseException | None, watch: Watch, job: Job | None) -> None:
-    report.failed[order.spec.folder] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    watch(job, 0)
+    def end(self, number: int, error: BaseException | None = None) -> None:
+        order = self.orders[number]
+        queue = self.queues[order.spec.folder]
+        over = [queue.pop(0)]
+        if error is not None:
+            self.report.failed[order.spec.folder] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            over += queue
+            queue.clear()
+        elif not queue:
+            self.report.finished.append(order.spec.folder)
+        self.watch(None, sum(self.orders[n].jobs - self.done[n] for n in over))
+        if queue:
+            self.begin(queue[0])
