@@ -106,7 +106,7 @@ def test_a_claim_that_the_strong_attack_overturns_depends_on_the_attack(name: st
 @pytest.mark.parametrize("name", sorted(AGAINST.keys() - {"C2"}))
 def test_a_claim_that_relative_radii_overturn_depends_on_the_radii(name: str) -> None:
     row = verdict(name, made(AS_CLAIMED, {"relative": {**AS_CLAIMED, **AGAINST[name]}}))
-    assert row.on == ("absolute or relative radii",)
+    assert row.on == ("the kind of weight radii",)
 
 
 @pytest.mark.parametrize("name", AGAINST)
@@ -188,7 +188,7 @@ def test_a_dependence_that_no_single_thing_explains_names_all_of_them() -> None:
         return Case(setting, (Part("a - b", results.Estimate((value,) * 3, value, value, value)),))
 
     cases = (case(Setting(), 1), case(Setting("strong attack", "relative radii"), -1))
-    assert Row(claims.CLAIMS[0], Rules(), cases).on == ("the attack", "absolute or relative radii")
+    assert Row(claims.CLAIMS[0], Rules(), cases).on == ("the attack", "the kind of weight radii")
 
 
 def test_what_is_read_off_a_contour_by_hand() -> None:

@@ -7,11 +7,12 @@ settings disagree; on what, is read off settings that differ in one thing only. 
 its attack with absolute radii, is not measured. What else is missing is named beside the verdict.
 """
 
-from nsr.claims.numbers import inputs_alone, promise, ranking, shelf, used, weights_alone
+from nsr.claims.numbers import WORDS, auc, inputs_alone, mean_contours, promise, ranking, shelf, used, weights_alone
 from nsr.claims.page import (
     MARKDOWN,
     SHIPPED,
     differences,
+    having,
     markdown,
     number,
     other,
@@ -31,10 +32,14 @@ __all__ = [
     "Row",
     "Rules",
     "Setting",
+    "WORDS",
+    "auc",
     "differences",
+    "having",
     "inputs_alone",
     "ledger",
     "markdown",
+    "mean_contours",
     "number",
     "other",
     "page",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +100,12 @@ def ranking(runs: Runs, contour: str, read: Reading = auc) -> list[tuple[str, Es
     """Figure 1's models from best to worst by the mean of what is read off their contours."""
     found = [(_title(name), values) for name in PANELS if (values := _values(runs, name, contour, read))]
     return sorted(((title, results.estimate(v.values())) for title, v in found), key=lambda pair: -pair[1].mean)
+
+
+def mean_contours(runs: Runs, contour: str, names: Sequence[str] = (*PANELS, "joint_at")) -> dict[str, Contour]:
+    """The mean contour of each of these rows that has one, by the row's title."""
+    having = {name: results.having(runs.get(name, ()), contour) for name in names}
+    return {_title(name): results.mean_contour(group, contour) for name, group in having.items() if group}
 
 
 def _values(runs: Runs, name: str, contour: str, read: Reading) -> dict[int, float]:

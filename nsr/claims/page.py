@@ -73,13 +73,19 @@ def markdown(rows: Mapping[str, Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def having(rows: Mapping[str, Row], verdict: str) -> str:
+    """The claims with this verdict, by name."""
+    return ", ".join(name for name, row in rows.items() if row.verdict == verdict) or "none"
+
+
 def page(row: Row, second: Row) -> str:
     """A claim in full: sentence, test, every number, verdict; `second` is its row by the other interval."""
     lines = [f"> {row.claim.sentence}", f"> -- {row.claim.where}", "", f"**Test.** {row.test}", ""]
     lines += ["| setting | difference | mean and interval | on the claim's side |", "|---|---|---|---|"]
     for case in row.cases:
         setting = str(case.setting) + ("" if case.decides else " (shown, decides nothing)")
-        lines += [f"| {setting} | {part.what} | {_interval(part)} | {part.side} |" for part in case.parts]
+        first, *rest = (f"{part.what} | {_interval(part)} | {part.side} |" for part in case.parts)
+        lines += [f"| {setting} | {first}", *(f"| | {line}" for line in rest)]
     says = "\n".join(f"- {setting}: {outcome}" for setting, outcome in row.outcomes.items())
     lines += ["", f"The claim, setting by setting:\n\n{says}", "", f"**Verdict: {row.words}.**"]
     if second.words != row.words:

@@ -54,7 +54,7 @@ class Setting:
 
 FACTORS = {
     "attack": "the attack",
-    "radii": "absolute or relative radii",
+    "radii": "the kind of weight radii",
     "training": "how the nets were trained",
     "question": "what is asked",
 }
