@@ -1,0 +1,61 @@
+"""Floor 5: the figures of chapter 9: one number changed at a time, beside what another seed alone would change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+MARKERS, STYLES = "os^Dv", ("-", "--", "-.", ":", "-")
+
+Rungs = Mapping[str, Sequence[float]]  # what a number was set to -> one AUC a seed
+Band = tuple[float, float]
+
+
+def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Band]], measure: str) -> Figure:
+    """AUCs, a panel a ladder, a point a seed; the band says where one more seed of the reference rung would fall."""
+    widths = [len(rungs) + 0.6 for rungs in panels.values()]
+    size = (1.4 + 0.85 * sum(widths), 3.6)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
+    for ax, (title, rungs) in zip(axes[0], panels.items(), strict=True):
+        reference, band = references[title]
+        if not math.isnan(band[0]):  # with one seed nobody knows
+            ax.axhspan(*band, color="0.88", zorder=0, label="one more seed of the reference (95 %)")
+        for place, (name, values) in enumerate(rungs.items()):
+            own = name == reference
+            look = {"marker": "o", "color": BLUE} if own else {"marker": "D", "color": ORANGE}
+            label = "reference rung, one point a seed" if own else "other rungs"
+            ax.plot([place] * len(values), values, linestyle="none", label=label, **look)
+            ax.hlines(sum(values) / len(values), place - 0.22, place + 0.22, color=look["color"], linewidth=1.6)
+        ax.set_xticks(range(len(rungs)), [name.replace(", ", "\n") for name in rungs])
+        ax.set(title=title, xlim=(-0.6, len(rungs) - 0.4))
+        ax.grid(axis="x", visible=False)
+    axes[0][0].set_ylabel(measure)
+    _one_legend(figure)
+    plt.close(figure)
+    return figure
+
+
+def steps(counts: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Accuracies against the number of steps of the attack, a panel a network, a line a budget."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.7), sharey=True, squeeze=False)
+    for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        for (name, values), marker, style in zip(curves.items(), MARKERS, STYLES, strict=False):
+            ax.plot(counts, [100 * value for value in values], marker=marker, linestyle=style, label=name)
+        ax.set(title=title, xscale="log", xlabel="steps of the paper's attack")
+        ax.set_xticks(counts, [f"{n}" for n in counts])
+        ax.minorticks_off()
+    axes[0][0].set(ylabel="accuracy under attack (%)", ylim=(0, None))
+    _one_legend(figure)
+    plt.close(figure)
+    return figure
+
+
+def _one_legend(figure: Figure) -> None:
+    """All labels of all panels, each once."""
+    pairs = [pair for ax in figure.axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    handles = {label: handle for handle, label in pairs}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(3, len(handles)))
