@@ -23,6 +23,7 @@ CONTOURS = {
     "relative": Setting("strong attack", "relative radii"),
 }
 TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; both AT+beta
+SHOWN = (*PANELS, "joint_at")
 GAIN = 0.24  # of the best AT+beta over AT, as the paper reports it
 
 # Runs of a row with other numbers, which the table of methods does not hold: name -> row, numbers.
@@ -102,7 +103,7 @@ def ranking(runs: Runs, contour: str, read: Reading = auc) -> list[tuple[str, Es
     return sorted(((title, results.estimate(v.values())) for title, v in found), key=lambda pair: -pair[1].mean)
 
 
-def mean_contours(runs: Runs, contour: str, names: Sequence[str] = (*PANELS, "joint_at")) -> dict[str, Contour]:
+def mean_contours(runs: Runs, contour: str, names: Sequence[str] = SHOWN) -> dict[str, Contour]:
     """The mean contour of each of these rows that has one, by the row's title."""
     having = {name: results.having(runs.get(name, ()), contour) for name in names}
     return {_title(name): results.mean_contour(group, contour) for name, group in having.items() if group}
