@@ -188,8 +188,10 @@ def ascend(siege: Siege, ascent: Ascent, x: Tensor | None = None, W: Weights | N
     chunks = siege.x.rows(siege.size)
     labels = siege.y.expand(siege.groups, -1).split(siege.size, dim=1)
     best = _Best(siege) if ascent.keep_best else None
+    # the best iterate is copied away, so two buffers serve all steps: fresh memory for each would cost almost a step
+    spare = torch.empty_like(x_t) if best and siege.x.free else x_t
     for t in range(ascent.steps):
-        x_next = torch.empty_like(x_t) if best and siege.x.free else x_t
+        x_next = spare
         g_W, right = [None] * len(W_t), []
         parts = zip(chunks, labels, x_t.split(siege.size, dim=1), x_next.split(siege.size, dim=1), strict=True)
         for ball, y, point, out in parts:
@@ -205,7 +207,7 @@ def ascend(siege: Siege, ascent: Ascent, x: Tensor | None = None, W: Weights | N
         for ball, V, g, out in zip(siege.W, W_t, g_W, W_next, strict=True):
             if ball.free:
                 ball.move(V, g, ascent.step(ascent.step_w, ball, t), out)
-        x_t, W_t = x_next, tuple(W_next)
+        spare, x_t, W_t = x_t, x_next, tuple(W_next)
     if best:
         best.see(siege.right(W_t, x_t), x_t, W_t)
         return best.x, best.W

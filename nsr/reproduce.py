@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from nsr import lab, paths
@@ -38,11 +40,15 @@ def orders(scale: str) -> list[Order]:
         return [Order(lab.spec(name, 0, **_QUICK_NUMBERS), ("quick",)) for name in METHODS]
     if scale != "paper":
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
-    runs = [Order(lab.spec(name, seed), ("paper", "certified")) for seed in range(5) for name in _rows(seed)]
-    strong = [Order(lab.spec(name, seed), ("strong", "relative")) for seed in range(3) for name in _rows(seed)]
-    small = [Order(lab.spec(name, seed), ("small",)) for seed in range(3) for name in ("interval", "at", "joint_at")]
-    full = [Order(lab.spec(name, seed), ("full",)) for seed in range(3) for name in PANELS]
-    return [*runs, *ablations(), *strong, *small, *full]
+    plain = [_orders(_rows(seed), seed, "paper", "certified") for seed in range(5)]
+    strong = [_orders(_rows(seed), seed, "strong", "relative") for seed in range(3)]
+    small = [_orders(("weight_perturb", "at_beta_high", "joint_at", "interval"), seed, "small") for seed in range(3)]
+    full = [_orders(PANELS, seed, "full") for seed in range(3)]
+    return list(chain(*plain, strong[0], ablations(), *strong[1:], *small, *full))
+
+
+def _orders(names: Sequence[str], seed: int, *measurements: str) -> list[Order]:
+    return [Order(lab.spec(name, seed), measurements) for name in names]
 
 
 def _rows(seed: int) -> tuple[str, ...]:
@@ -96,7 +102,7 @@ def _numbers(scale: str, store: Path) -> dict[str, dict[str, float]]:
             "AUC": round(run.contours["quick"].auc, 4),
         }
         for run in runs
-        if run is not None
+        if run is not None and "quick" in run.contours
     }
 
 

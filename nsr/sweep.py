@@ -61,7 +61,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: several sweeps may go on at once
             env=THREADS,
         ) as local,
         Client(local) as client,

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from nsr import loss
 from nsr.ascent import Ascent, Ball, Siege, ascend
 from nsr.budget import Box, Budget
-from nsr.methods import METHODS, Method
+from nsr.methods import Method
 from nsr.network import Network, Weights
 
+PLAIN = Method("Plain")
 PIXELS: Box = (0.0, 1.0)  # PAPER: unstated, we chose training attacks that stay inside the pixel box.
 
 
@@ -43,7 +44,7 @@ def fit(
     network: Network,
     x: Tensor,
     y: Tensor,
-    method: Method = METHODS["standard"],
+    method: Method = PLAIN,
     *,
     generator: torch.Generator,
     state: State | None = None,

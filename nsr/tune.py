@@ -29,21 +29,28 @@ BY_CERTIFICATES = {"interval"}
 
 _LOW, _HIGH = {"optimiser": "sgd", "lr": 0.1}, {"optimiser": "sgd", "lr": 0.2}
 _ADAM = {"optimiser": "adam", "lr": 0.01}
+_AT = ({**_LOW, "attack_x": 0.2}, {**_HIGH, "attack_x": 0.2}, {**_ADAM, "attack_x": 0.1})
 CANDIDATES: dict[str, Sequence[Mapping[str, float | str]]] = {
     "standard": [{**_LOW, "lr": 0.05}, _LOW, _HIGH],
     "weight_perturb": [{**rate, "beta": beta} for rate in (_LOW, _HIGH) for beta in (0.03, 0.1)],
     "at": [{**rate, "attack_x": eps} for rate in (_LOW, _HIGH, _ADAM) for eps in (0.1, 0.2)],
-    "at_beta_low": [{**rate, "beta": beta} for rate in (_LOW, _HIGH) for beta in (0.001, 0.003)],
-    "at_beta_high": [{**rate, "beta": beta} for rate in (_LOW, _HIGH) for beta in (0.01, 0.03)],
-    "jiwp": [{**_LOW, "alpha": alpha, "beta": beta} for alpha in (0.0003, 0.001) for beta in (0.03, 0.1)],
-    "joint_at": [{**_ADAM, "lr": lr, "attack_w": eps} for lr in (0.005, 0.01) for eps in (0.005, 0.01)],
+    "at_beta_low": [{**setting, "beta": beta} for setting in _AT for beta in (0.001, 0.003)],
+    "at_beta_high": [{**setting, "beta": beta} for setting in _AT for beta in (0.01, 0.03)],
+    "jiwp": [
+        *({**_LOW, "alpha": alpha, "beta": beta} for alpha in (0.0003, 0.001) for beta in (0.03, 0.1)),
+        *({**_HIGH, "alpha": alpha, "beta": 0.03} for alpha in (0.0003, 0.001)),
+    ],
+    "joint_at": [
+        *({**_ADAM, "lr": lr, "attack_x": 0.2, "attack_w": eps} for lr in (0.005, 0.01) for eps in (0.005, 0.01)),
+        *({**_ADAM, "attack_x": 0.1, "attack_w": eps} for eps in (0.005, 0.01)),
+    ],
     "interval": [
         {**rate, "xi_x": eps_x, "xi_w": eps_w}
-        for rate in (_LOW, {"optimiser": "adam", "lr": 0.003})
+        for rate in (_HIGH, {"optimiser": "adam", "lr": 0.003})
         for eps_x, eps_w in ((0.05, 0.001), (0.1, 0.002))
     ],
-    "awp": [{**rate, "awp": radius} for rate in (_LOW, _HIGH) for radius in (0.005, 0.02)],
-    "trades": [{**rate, "trades": weight} for rate in (_LOW, _HIGH) for weight in (3.0, 6.0)],
+    "awp": [{**_AT[-1], "awp": radius} for radius in (0.005, 0.02)],
+    "trades": [{**_AT[-1], "trades": weight} for weight in (3.0, 6.0)],
 }
 
 
@@ -70,7 +77,8 @@ def _row(name: str, store: Path) -> Iterator[dict[str, Any]]:
     records = []
     for change, order in zip(CANDIDATES[name], orders([name]), strict=True):
         run = lab.stored(order.spec, store)
-        found = {"clean": None, "auc": None, "certified": None} if run is None else _found(run)
+        whole = run is not None and set(MEASURED) <= set(run.contours)
+        found = _found(run) if whole else {"clean": None, "auc": None, "certified": None}
         records.append({"method": name, "numbers": dict(change), **found, "chosen": False})
     fit = [r for r in records if r["clean"] is not None]
     criterion = "certified" if name in BY_CERTIFICATES else "auc"
