@@ -218,12 +218,19 @@ def over_seeds(runs: Runs, contour: str) -> dict[str, Estimate]:
     return {name: estimate(values) for name, values in found.items() if values}
 
 
-def best(runs: Runs, contour: str, accuracy: Mapping[str, Estimate], least: float) -> tuple[str, Estimate]:
-    """The row with the largest mean AUC among those whose mean clean accuracy is at least this."""
+def best(runs: Runs, contour: str, accuracy: Mapping[str, Estimate], least: float = 0.0) -> tuple[str, Estimate] | None:
+    """The row with the largest mean AUC among those whose mean clean accuracy is at least this, if there is one."""
     fit = {name: found for name, found in over_seeds(runs, contour).items() if accuracy[name].mean >= least}
-    if not fit:
-        raise ValueError(f"no row with the contour {contour!r} has a clean accuracy of {least:g}")
-    return max(fit.items(), key=lambda item: item[1].mean)
+    return max(fit.items(), key=lambda item: item[1].mean) if fit else None
+
+
+def entry(runs: Group, found: Estimate, accuracy: Estimate) -> str:
+    """One of the numbers to beat: what was reached, by whom, from how many seeds, at what price."""
+    seconds = np.mean([run.seconds for run in runs])
+    return (
+        f"{runs[0].spec.name}: {found} over {len(found.values)} seeds; clean {accuracy.mean:.1%}; "
+        f"{seconds:.0f} s of training a seed, one thread\n    {recipe(runs[0].spec.method)}"
+    )
 
 
 def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate:

@@ -48,6 +48,7 @@ MEASURING = ("network", "dense", "directions", "data", "budget", "ascent", "boun
 NUMBERS = tuple(f.name for f in fields(Method) if f.name != "title")
 
 _WIDTH, _CLASSES = {"mnist": 784, "fashion-mnist": 784, "digits": 64}, 10
+_IMAGES = {"mnist": 50_000, "fashion-mnist": 50_000, "digits": data.DIGITS_TRAIN}  # to train on
 _Rule = tuple[str, Callable[[Any], bool]]  # what is allowed in words, and the test of it
 _AT_LEAST_0: _Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
 _AT_LEAST_1: _Rule = ("a whole number of at least 1", lambda value: value >= 1)
@@ -92,6 +93,8 @@ class Spec(BaseModel):
         for name, value in {**asdict(self.method), **dict(self)}.items():
             if name in _RULES and not _RULES[name][1](value):
                 raise ValueError(_must_be(name, value))
+        if self.images is not None and self.images > _IMAGES[self.dataset]:
+            raise ValueError(f"images: {self.dataset} has {_IMAGES[self.dataset]:,} to train on, not {self.images:,}")
         ends = (_WIDTH[self.dataset], _CLASSES)
         if (self.sizes[0], self.sizes[-1]) != ends:
             raise ValueError(f"sizes must begin with {ends[0]} and end with {ends[1]} for {self.dataset}")

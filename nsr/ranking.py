@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.integrate import trapezoid
 from scipy.stats import kendalltau
@@ -132,7 +132,10 @@ def tau(first: Scores, second: Scores) -> Estimate | None:
         if len(here) > 2:
             statistic = kendalltau([first[n][seed] for n in here], [second[n][seed] for n in here]).statistic
             found.append(float(statistic))
-    return estimate(found) if found else None
+    if not found:
+        return None
+    mean = estimate(found)
+    return replace(mean, low=max(-1.0, mean.low), high=min(1.0, mean.high))
 
 
 def holds(scores: Scores, conclusion: Conclusion) -> int:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from dask.distributed import Client
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from nsr import assess, cli, data
+from nsr import assess, cli, data, lab, paths, reproduce, sweep, tune
 from nsr.ascent import Ascent
 from nsr.attack import PAPER, Attack
+from nsr.contour import Protocol
+from nsr.lab import Measurement
+from nsr.methods import METHODS
 from nsr.paths import ROOT
 
 QUICK = {"paper": Attack((Ascent(steps=3),)), "strong": Attack((Ascent(steps=4, T=0.2),))}
@@ -297,3 +304,261 @@ def test_ctrl_c_ends_in_one_line_and_130_and_the_same_command_goes_on(tmp_path, 
     done = nsr(*words)
     assert done.exit_code == 0 and f"{len(finished)}/9" in done.stderr and "9/9" in done.stderr
     assert all(cell in json.loads(cells.read_text())["cells"] for cell in finished)
+
+
+# what is stored as runs: train, contour, runs, tune, reproduce --------------------------------------------------------
+
+GRID = Protocol((0.0, 0.2), (0.0, 0.05), (0.0, 0.5), images=30)
+KINDS = {
+    "paper": Measurement(GRID, QUICK["paper"]),
+    "quick": Measurement(GRID, QUICK["paper"]),
+    "validation": Measurement(GRID, QUICK["paper"], part="validation"),
+    "validation_certified": Measurement(GRID, part="validation"),
+}
+NET = ("--dataset", "digits", "--sizes", "64,16,10", "--images", 100, "--set", "epochs=2")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> Path:
+    """The user's own store, no shipped one, and measurements of seconds."""
+    monkeypatch.setattr(lab, "MEASUREMENTS", KINDS)
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
+    return tmp_path / "own"
+
+
+def trained(*words: object) -> Path:
+    """The folder that `nsr train` names."""
+    done = nsr("train", *words)
+    assert done.exit_code == 0, done.output
+    return Path(done.stdout.splitlines()[-1].removeprefix("in "))
+
+
+def test_train_stores_a_run_and_shows_it_when_it_is_stored_already(own):
+    done = nsr("train", "standard", *NET, "--seed", 3, "--set", "lr=0.05")
+    folder = Path(done.stdout.splitlines()[-1].removeprefix("in "))
+    run = lab.load(folder)
+    assert folder.parent == own and "2/2" in done.stderr and "validation" in done.stderr
+    assert run.spec == lab.spec("standard", 3, dataset="digits", sizes=(64, 16, 10), images=100, epochs=2, lr=0.05)
+    assert f"{100 * run.history[-1]['validation']:.2f} %" in done.stdout and folder.name in done.stdout
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = nsr("train", "standard", *NET, "--seed", 3, "--set", "lr=5e-2")
+    assert again.stdout == done.stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_train_goes_on_after_ctrl_c_and_ends_in_the_same_weights(own, tmp_path, monkeypatch):
+    result, calls = lab.Job.result, []
+
+    def interrupted(job):
+        calls.append(job)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return result(job)
+
+    monkeypatch.setattr(lab.Job, "result", interrupted)
+    done = nsr("train", "standard", *NET)
+    assert done.exit_code == 130 and "Traceback" not in done.output
+    assert done.stderr.splitlines()[-1] == "nsr: interrupted; the same command goes on from what is stored"
+    assert nsr("runs").stdout.startswith("there are no runs yet")
+    folder = trained("standard", *NET)
+    assert len(calls) == 3
+    whole = trained("standard", *NET, "--store", tmp_path / "whole")
+    assert (folder / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+USUAL = ("train", "standard", "--dataset", "digits", "--sizes", "64,16,10")
+REFUSALS = {
+    "an unknown method": (("train", "nope"), "unknown method 'nope': choose one of standard, "),
+    "an unknown number": ((*USUAL, "--set", "lrate=1"), "unknown number 'lrate': a method has alpha, "),
+    "a seed among the numbers": ((*USUAL, "--set", "seed=1"), "unknown number 'seed'"),
+    "no assignment": ((*USUAL, "--set", "lr"), "--set takes NAME=VALUE, got 'lr'"),
+    "a word for a number": ((*USUAL, "--set", "lr=x"), "lr must be a finite number above 0, got 'x'"),
+    "nothing for a number": ((*USUAL, "--set", "lr="), "lr must be a finite number above 0, got ''"),
+    "a negative number": ((*USUAL, "--set", "lr=-1"), "lr must be a finite number above 0, got -1.0"),
+    "NaN": ((*USUAL, "--set", "beta=nan"), "beta must be a finite number of at least 0, got nan"),
+    "no epochs": ((*USUAL, "--set", "epochs=0"), "epochs must be a whole number of at least 1, got 0"),
+    "half a batch": ((*USUAL, "--set", "batch=0.5"), "batch must be a whole number of at least 1, got 0.5"),
+    "an unknown bound": ((*USUAL, "--set", "bound=best"), "bound must be one of printed, repaired, norms, interval"),
+    "widths that are none": (("train", "standard", "--sizes", "784,x"), "--sizes takes whole numbers and commas"),
+    "widths of other data": (("train", "standard", "--dataset", "digits"), "sizes must begin with 64 and end with 10"),
+    "more images than there are": ((*USUAL, "--images", 1_198), "images: digits has 1,197 to train on"),
+    "an unknown run": (("contour", "nope", "paper"), "no run begins with 'nope': nsr runs lists them all"),
+    "a path for a run": (("contour", "/etc", "paper"), "no run begins with '/etc'"),
+    "a pattern for a run": (("contour", "*", "paper"), r"no run begins with '\*'"),
+    "an unknown contour": (("contour", "standard", "nope"), "unknown kind of contour 'nope': choose one of paper, "),
+    "an unknown method to reproduce": (("reproduce", "--only", "nope"), "unknown method 'nope': choose one of"),
+    "no scheduler": (("reproduce", "--scheduler", "tcp://127.0.0.1:9"), "127.0.0.1:9"),
+    "no scheduler to tune on": (("tune", "--scheduler", "127.0.0.1:9"), "127.0.0.1:9"),
+    "no address": (("tune", "--scheduler", "nowhere at all"), ""),
+}
+
+
+@pytest.mark.parametrize("words, message", REFUSALS.values(), ids=REFUSALS)
+def test_what_cannot_be_done_costs_one_line_and_exit_code_2_and_leaves_nothing(
+    words, message, own, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sweep, "PATIENCE", "1s")
+    monkeypatch.chdir(tmp_path)
+    done = nsr(*words)
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nsr: ") and re.search(message, line) and len(line) < 300, line
+    assert done.stdout == "" and isinstance(done.exception, SystemExit)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_training_that_diverges_costs_one_line_and_leaves_no_run(own):
+    done = nsr("train", "standard", *NET, "--set", "lr=1e30")
+    assert done.exit_code == 2
+    assert re.match(r"nsr: training diverged.* below lr=1e\+30$", done.stderr.splitlines()[-1])
+    assert list(lab.runs()) == []
+
+
+def test_contour_measures_a_run_named_by_the_start_of_its_name(own):
+    folder = trained("standard", *NET)
+    done = nsr("contour", "standard-0", "paper")
+    assert done.exit_code == 0 and "2/2" in done.stderr
+    contour = lab.load(folder).contours["paper"]
+    assert f"AUC {contour.auc:.3f}" == done.stdout.splitlines()[-1]
+    for eps_x, accuracies in zip(contour.grid_x, contour.accuracy, strict=True):
+        (line,) = re.findall(rf"^  {eps_x:<15.3g}(.*)$", done.stdout, re.MULTILINE)
+        assert shares(line) == [round(100 * a, 1) for a in accuracies]
+    assert nsr("contour", folder.name, "paper").stdout == done.stdout
+
+
+def test_a_name_that_several_runs_begin_with_is_refused(own):
+    trained("standard", *NET, "--seed", 1)
+    trained("standard", *NET, "--seed", 2)
+    done = nsr("contour", "standard", "paper")
+    assert done.exit_code == 2 and "2 runs begin with 'standard'" in done.stderr
+
+
+def test_runs_lists_the_user_s_and_the_shipped_and_equal_ones_once(own):
+    first = trained("standard", *NET, "--seed", 1)
+    trained("standard", *NET, "--seed", 2, "--store", paths.SHIPPED)
+    shutil.copytree(first, paths.SHIPPED / first.name)
+    nsr("contour", "standard-1", "paper")
+    done = nsr("runs")
+    header, *lines = done.stdout.splitlines()
+    assert done.exit_code == 0 and [line.split("-")[1] for line in lines] == ["1", "2"]
+    assert "AUC paper" in header and f"{lab.load(first).contours['paper'].auc:.3f}" in lines[0] and " - " in lines[1]
+    assert len(nsr("runs", "--store", own).stdout.splitlines()) == 2
+    assert nsr("runs", "--store", own / "gone").stdout.startswith("there are no runs yet: see nsr train --help")
+
+
+def test_runs_lists_what_is_good_beside_what_is_refused_or_foreign(own):
+    good = trained("standard", *NET)
+    (own / "notes.txt").write_text("mine")
+    (own / "an empty folder").mkdir()
+    (own / "half").mkdir()
+    (own / "half" / "checkpoint.safetensors").write_bytes(b"junk")
+    bad = ["no provenance", "no JSON", "another name", "a folder for weights", "changed"]
+    for name in bad:
+        shutil.copytree(good, own / name)
+    (own / "no provenance" / "provenance.json").unlink()
+    (own / "no JSON" / "provenance.json").write_bytes(b"\xff\x00junk")
+    (own / "a folder for weights" / "weights.safetensors").unlink()
+    (own / "a folder for weights" / "weights.safetensors").mkdir()
+    (own / "changed" / "history.json").write_text("[]")
+    done = nsr("runs")
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
+    assert len(done.stdout.splitlines()) == 2 and good.name in done.stdout
+    refused = done.stderr.splitlines()
+    assert len(refused) == len(bad) and all(line.startswith("nsr: refused: ") for line in refused)
+    assert all(any(str(own / name) in line for line in refused) for name in bad)
+
+
+def test_runs_names_the_modules_that_made_a_run_stale(own, tmp_path, monkeypatch):
+    trained("standard", *NET)
+    shutil.copytree(paths.PACKAGE, tmp_path / "nsr", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "nsr")
+    assert "stale" not in nsr("runs").stdout
+    with (tmp_path / "nsr" / "loss.py").open("a") as file:
+        file.write("\nextra = 1\n")
+    done = nsr("runs")
+    assert done.exit_code == 0 and done.stdout.splitlines()[1].endswith("  stale: loss")
+    done = nsr("train", "standard", *NET)
+    assert done.exit_code == 2 and "was computed before a change of loss; remove it" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def scheduler(own, monkeypatch) -> Iterator[str]:
+    """The address of a cluster inside this process; a tuning and a reproduction of two tiny runs each."""
+    numbers = {"dataset": "digits", "sizes": (64, 16, 10), "images": 100}
+    monkeypatch.setattr(lab, "spec", partial(lab.spec, **numbers))
+    two = {name: METHODS[name] for name in ("standard", "weight_perturb")}
+    rates = {"standard": [{"lr": 0.1}, {"lr": 0.2}]}
+    monkeypatch.setattr(tune, "CANDIDATES", dict.fromkeys(METHODS, ()) | rates)
+    monkeypatch.setattr(tune, "EPOCHS", 1)
+    monkeypatch.setattr(reproduce, "METHODS", two)
+    monkeypatch.setattr(reproduce, "_QUICK_NUMBERS", {"epochs": 1})
+    monkeypatch.setattr(reproduce, "QUICK", own.parent / "quick.json")
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as client:
+        yield client.scheduler.address
+
+
+def test_tune_prints_and_writes_the_table_of_candidates(scheduler, own, tmp_path):
+    words = ("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json")
+    done = nsr(*words)
+    assert done.exit_code == 0, done.output
+    first, second = json.loads((tmp_path / "table.json").read_text())["candidates"]
+    assert first["chosen"] != second["chosen"] and done.stdout.count("<- chosen") == 1
+    for record in (first, second):
+        assert f"{100 * record['clean']:.2f}" in done.stdout and f"{record['auc']:.3f}" in done.stdout
+    assert "10/10" in done.stderr and f"written: {tmp_path / 'table.json'}" in done.stdout
+    assert nsr(*words).stdout == done.stdout and len(list(lab.runs(own))) == 2
+
+
+def test_tune_lists_a_candidate_that_failed_and_ends_with_1(scheduler, own, tmp_path, monkeypatch):
+    monkeypatch.setitem(tune.CANDIDATES, "standard", [{"lr": 0.1}, {"lr": 1e30}])
+    done = nsr("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json")
+    assert done.exit_code == 1 and re.search(r"standard .*lr=1e\+30 +failed", done.stdout)
+    assert re.match(r"nsr: failed: standard-100-\w+: CollapseError: ", done.stderr.splitlines()[-1])
+
+
+def test_reproduce_compares_with_the_reference_and_a_number_apart_ends_with_1(scheduler, own):
+    store = own / "reproduced"
+    words = ("reproduce", "--scheduler", scheduler, "--store", store)
+    without = nsr(*words, "--only", "standard")
+    assert without.exit_code == 2 and "quick.json" in without.stderr.splitlines()[-1]
+    for order in reproduce.orders("quick"):
+        lab.run(order.spec, order.measurements, store=store)
+    reproduce.write_reference(store, reproduce.QUICK)
+    done = nsr(*words)
+    assert done.exit_code == 0 and done.stdout.splitlines()[-1].startswith("4 of 4 numbers agree")
+    assert nsr(*words, "--only", "standard").exit_code == 0
+    reference = json.loads(reproduce.QUICK.read_text())
+    reference["standard"]["AUC"] += 0.06
+    reproduce.QUICK.write_text(json.dumps(reference))
+    done = nsr(*words)
+    assert done.exit_code == 1 and done.stdout.splitlines()[-1].startswith("3 of 4 numbers agree")
+    (line,) = [line for line in done.stdout.splitlines() if "<- differs" in line]
+    assert line.startswith("standard ") and " AUC " in line
+    reproduce.QUICK.write_text("{}")
+    assert nsr(*words).exit_code == 1  # nothing to compare with is no agreement
+
+
+def test_reproduce_lists_a_run_that_failed_and_goes_on(scheduler, own, monkeypatch):
+    monkeypatch.setitem(reproduce.METHODS, "at", METHODS["at"])
+    for order in reproduce.orders("quick"):
+        lab.run(order.spec, order.measurements, store=own)
+    reproduce.write_reference(own, reproduce.QUICK)
+    damaged = own / reproduce.orders("quick")[0].spec.folder / "weights.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = nsr("reproduce", "--scheduler", scheduler, "--store", own)
+    assert done.exit_code != 0 and "weights.safetensors: has been changed" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["train", "contour", "runs", "tune", "reproduce"])
+def test_each_command_s_help_says_what_it_does_and_is_listed(command):
+    words = " ".join(nsr(command, "--help").stdout.split())
+    assert command in nsr("--help").stdout
+    teaching = {
+        "train": ("nsr train at_beta_high --seed 3", "goes on from its last finished epoch", "--set", "--sizes"),
+        "contour": ("accuracy over a grid of input and weight radii", "the paper's attack", "relative", "certified"),
+        "runs": ("every file checked against its digest", "stale", "Exit code 1"),
+        "tune": ("on validation images", "--scheduler", "--out"),
+        "reproduce": ("from nothing", "--scale", "--only", "Exit code 1", "tolerance"),
+    }
+    assert all(words.count(part) for part in teaching[command])

@@ -19,7 +19,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nsr import lab, paths, reproduce, train, tune
+from nsr import data, lab, paths, reproduce, train, tune
 from nsr.ascent import Ascent
 from nsr.attack import PAPER, STRONG, Attack
 from nsr.contour import Protocol
@@ -143,6 +143,7 @@ WRONG = {
     "half a width": ({"sizes": (64, 7.5, 10)}, r"sizes must be two or more whole numbers of at least 1, got 7.5"),
     "widths of other data": ({"sizes": (784, 16, 10)}, "sizes must begin with 64 and end with 10 for digits"),
     "too few classes": ({"sizes": (64, 16, 9)}, "sizes must begin with 64 and end with 10 for digits"),
+    "more images than there are": ({"images": 1_198}, "images: digits has 1,197 to train on, not 1,198"),
     "no images": ({"images": 0}, "images must be a whole number of at least 1, got 0"),
 }
 
@@ -165,6 +166,13 @@ def test_keys_that_a_file_should_not_have_are_refused(change):
 def test_no_name_leads_out_of_the_store(name):
     with pytest.raises(ValidationError, match="name must be a word"):
         Spec(**{**dict(tiny_spec()), "name": name})
+
+
+def test_all_images_of_a_data_set_may_be_trained_on():
+    for name in ("mnist", "digits"):
+        found = data.load(name)
+        assert (found.train.x.shape[1], len(found.train)) == (lab._WIDTH[name], lab._IMAGES[name])
+        assert int(found.train.y.max()) + 1 == lab._CLASSES
 
 
 def test_all_specifications_of_the_book_are_sensible_and_none_shares_a_folder_with_another():

@@ -37,29 +37,29 @@ def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] |
     size = (2.5 * columns + 1.3, 2.8 * rows + 0.7)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for ax, (name, contour) in zip(grid.flat, attacked.items(), strict=False):
-        fill = ax.contourf(contour.grid_x, contour.grid_w, _percent(contour), FILL)
-        _lines(ax, contour, LINES, colors="white", linestyles="solid")
+        fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
+        lines(ax, contour, LINES, colors="white", linestyles="solid")
         if name in certified:
-            _lines(ax, certified[name], SURE, colors=CERTIFIED, linestyles="dashed")
-        _edges(ax, contour)
+            lines(ax, certified[name], SURE, colors=CERTIFIED, linestyles="dashed")
+        edges(ax, contour)
         ax.locator_params(nbins=3)
         ax.set(title=f"{name}\nAUC {contour.auc:.3f}", xlabel=RADIUS_X, ylabel=RADIUS_W[contour.geometry])
     for ax in grid.flat[len(attacked) :]:
         ax.set_visible(False)
     figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2])
-    figure.legend(handles=_legend(bool(certified)), loc="outside lower center", ncols=3)
+    figure.legend(handles=legend(bool(certified)), loc="outside lower center", ncols=3)
     plt.close(figure)
     return figure
 
 
-def _percent(contour: Contour) -> np.ndarray:
+def percent(contour: Contour) -> np.ndarray:
     """Accuracy in % with the weight radius upwards."""
     return 100 * np.array(contour.accuracy).T
 
 
-def _lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: str) -> None:
+def lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: str) -> None:
     """Labelled lines at those levels that the accuracy crosses."""
-    values = _percent(contour)
+    values = percent(contour)
     crossed = [level for level in levels if values.min() < level < values.max()]
     if crossed:
         drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, linewidths=1.4, **style)
@@ -68,7 +68,7 @@ def _lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: str) -> N
             text.set_path_effects(HALO)
 
 
-def _edges(ax: Axes, contour: Contour) -> None:
+def edges(ax: Axes, contour: Contour) -> None:
     """The two singular edges, where only inputs or only weights move, with the accuracy at their far ends."""
     end_x, end_w = contour.grid_x[-1], contour.grid_w[-1]
     ax.plot([0, end_x], [0, 0], color=INPUTS, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=4)
@@ -82,7 +82,7 @@ def _edges(ax: Axes, contour: Contour) -> None:
         text.set_path_effects(HALO)
 
 
-def _legend(certified: bool) -> list[Line2D]:
+def legend(certified: bool) -> list[Line2D]:
     handles = [
         Line2D([], [], color=INPUTS, linewidth=4, label="only inputs move"),
         Line2D([], [], color=WEIGHTS, linewidth=4, linestyle=(0, (2, 0.6)), label="only weights move"),

@@ -30,11 +30,7 @@ ANSI = re.compile(r"\x1b\[[\d;]*m")
 
 
 class ChapterError(RuntimeError):
-    """A cell failed; the message fits on one screen, `notebook` is what was executed before."""
-
-    def __init__(self, message: str, notebook: Path) -> None:
-        super().__init__(message)
-        self.notebook = notebook
+    """A cell failed; the message fits on one screen and ends with where the notebook lies, executed so far."""
 
 
 class BuildError(RuntimeError):
@@ -73,11 +69,16 @@ def execute(chapter: Path, out: Path, changes: Mapping[str, object]) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # as for the reference: sums are added in one order
     out.parent.mkdir(parents=True, exist_ok=True)
     # the kernel's own warnings, of no concern to a reader, would tear the progress bar
-    quiet = {"kernel_name": "python3", "cwd": paths.CHAPTERS, "extra_arguments": ["--log-level=40"]}
+    quiet = {
+        "kernel_name": "python3",
+        "language": "python",
+        "cwd": paths.CHAPTERS,
+        "extra_arguments": ["--log-level=40"],
+    }
     try:
         papermill.execute_notebook(chapter, out, dict(changes), progress_bar={"desc": chapter.stem}, **quiet)
     except PapermillExecutionError as error:
-        raise ChapterError(one_screen(chapter.stem, error), out) from None
+        raise ChapterError(f"{one_screen(chapter.stem, error)}\n\npartial notebook: {out}") from None
     finally:
         if out.exists():
             cleaned = book.stripped(nbformat.read(out, as_version=4))
