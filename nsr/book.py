@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ from nsr import paths
 from nsr.files import write_whole
 
 # the README shows one figure of one chapter: chapter -> the figure's name in its cell's metadata
-README_FIGURES = {"04_certificates": "fig-certified-accuracy"}
+README_FIGURES = {"07_figure_1": "fig-figure-1"}
+# figures that are also shipped as SVG and PDF: chapter -> the module, floors above, that writes them when it is run
+VECTOR_FIGURES = {"07_figure_1": "nsr.panels"}
 
 KEPT_IN_NOTEBOOK = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -84,6 +87,8 @@ def main(names: Sequence[str] = ()) -> None:
         notebook = execute(chapter)
         if name := README_FIGURES.get(chapter.stem):
             write_whole(figure_path(name), figure(notebook, name))
+        if module := VECTOR_FIGURES.get(chapter.stem):
+            subprocess.run([sys.executable, "-m", module], check=True)
 
 
 if __name__ == "__main__":

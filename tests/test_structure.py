@@ -21,7 +21,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import nsr
-from nsr import book, cli
+from nsr import book, cli, rerun
 from nsr.paths import ROOT
 
 FLOORS = (
@@ -33,7 +33,7 @@ FLOORS = (
     {"train", "figures", "cells"},
     {"lab"},
     {"sweep", "results", "book", "assess"},
-    {"tune", "reproduce", "claims", "evidence", "ranking", "rerun"},
+    {"tune", "reproduce", "claims", "evidence", "panels", "ranking", "rerun"},
     {"cli"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
@@ -343,12 +343,14 @@ def test_the_commands_and_options_of_nsr_that_the_readme_shows_exist() -> None:
 
 
 def test_the_parameters_that_the_readme_sets_exist() -> None:
-    commands = re.findall(r"papermill .*?(chapters/\S+\.ipynb) \S+((?: -p \w+ \S+)+)", README)
+    commands = re.findall(r"nsr run (\S+)((?: -p \w+ \S+)+)", README)
     assert commands
     for chapter, settings in commands:
-        (cell,) = (cell for cell in code_cells(ROOT / chapter) if "parameters" in cell.metadata.get("tags", []))
-        known = {statement.target.id for statement in ast.parse(cell.source).body}
-        assert set(re.findall(r"-p (\w+)", settings)) <= known
+        (path,) = book.chapters([chapter])
+        for name, value in re.findall(r"-p (\w+) (\S+)", settings):
+            rerun.of_chapter(path)[name].take(value.strip('"'))
+    (settings,) = re.findall(r"nsr book((?: --set \w+=\S+)+)", README)
+    rerun.plan(dict(re.findall(r"--set (\w+)=(\S+)", settings)))
 
 
 def test_the_readmes_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
