@@ -1,0 +1,64 @@
+"""Prose says what to look for; results come from code: one typed by hand would outlive its run."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pytest
+
+from nsr import paths
+
+CHAPTERS = sorted(paths.CHAPTERS.glob("*.ipynb"))
+
+# what is no prose: blocks of code, equations, indented code, roles and code in a line, links' addresses, citations
+NO_PROSE = (
+    r"(?ms)^(`{3,}|~{3,}).*?^\1",
+    r"(?s)\$\$.*?\$\$",
+    r"(?s)\$[^$]*\$",
+    r"(?m)^(?: {4}|\t).*$",
+    r"(?s)\{[\w:.-]+\}`[^`]*`",
+    r"`[^`]*`",
+    r"\]\([^)]*\)",
+)
+# what looks like a result: a number with decimals, a share, a factor, points
+RESULT = re.compile(r"(?<![\w.-])\d+\.\d+(?!\.\d)|\d\s?%|\b\d+ (?:points?|times|percent)\b|\b\d+(?:x|-fold)\b")
+# choices that prose may name: levels of confidence, versions, numbered parts; any other is written as $0.3$
+CHOSEN = (r"\b9\d(?:\.\d)? % (?:confidence|intervals?|level)", r"(?:version|Section|section) \d+\.\d+")
+
+
+def results(prose: str) -> list[str]:
+    """What looks like a result in a markdown cell, each with the words around it."""
+    for pattern in (*NO_PROSE, *CHOSEN):
+        prose = re.sub(pattern, " ", prose)
+    return [" ".join(prose[max(0, m.start() - 30) : m.end() + 15].split()) for m in RESULT.finditer(prose)]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_no_result_is_typed_into_a_chapters_prose(chapter: str) -> None:
+    cells = nbformat.read(chapter, as_version=4).cells
+    typed = [found for cell in cells if cell.cell_type == "markdown" for found in results(cell.source)]
+    assert not typed, "print or glue a result; write a choice as $0.3$"
+
+
+@pytest.mark.parametrize(
+    "prose",
+    ["the AUC is 0.31", "it falls to 50 %", "by 50%", "4 points lower", "a 3x step", "2.5 times", "12 times as long"],
+)
+def test_a_typed_result_is_found(prose: str) -> None:
+    assert len(results(prose)) >= 1
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "with $0.31$ and\n$$\nx = 0.5\n$$ (eq-a)",
+        "{glue:text}`auc:.2f` of {glue:text}`share:.0f` %",
+        "a `0.5` and a [link](page-0.5.html)",
+        "```{code}\n0.5\n```\nafter",
+        "    nsr run 04 -p eps_x 0.5",
+        "its 95 % interval, in Section 4.1, for 100 images, with two layers and a 1-2-1-2 net",
+    ],
+)
+def test_equations_code_and_choices_are_no_typed_results(prose: str) -> None:
+    assert not results(prose)
