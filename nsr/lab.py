@@ -469,7 +469,7 @@ def _contour(content: bytes) -> Contour:
     grid_w = protocol["grid_w"] if record["geometry"] == "absolute" else protocol["grid_r"]
     found = Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])
     # what broke inside a smaller ball breaks inside the larger; the paper's attack is shown as it came out
-    return found if record["attack"] in (None, MEASUREMENTS["paper"].record["attack"]) else found.envelope
+    return found if record["attack"] in (None, Measurement(BRIEF, PAPER).record["attack"]) else found.envelope
 
 
 def _verified(path: Path, digest: str) -> bytes:
