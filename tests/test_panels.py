@@ -1,0 +1,111 @@
+"""Claims about Figure 1: six panels from whatever runs there are, the same bytes each time, cells that repeat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nsr import contour, data, lab, mlp, mlp_init, panels, paths, results
+from nsr.ascent import Ascent
+from nsr.attack import Attack
+from nsr.contour import Contour, Protocol
+from nsr.lab import Measurement, Run
+from nsr.methods import METHODS
+from nsr.results import PANELS
+
+PART = {"code": {"train": "aaaa"}, "data": {"images": "0123456789"}, "package": "0.1.0", "seconds": 1.0}
+TINY = Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.01), (0.0, 0.1), images=30), Attack((Ascent(5),)))
+SURE = replace(TINY, attack=None)
+
+
+def plane(height: float, grid_x=(0.0, 0.1, 0.3), grid_w=(0.0, 0.004, 0.01)) -> Contour:
+    rows = tuple(tuple(height * (1 - a / 0.4) * (1 - b / 0.02) for b in grid_w) for a in grid_x)
+    return Contour(grid_x, grid_w, rows)
+
+
+def run(name: str, seed: int = 0, **contours: Contour) -> Run:
+    net = mlp(mlp_init((64, 8, 10), torch.Generator().manual_seed(seed)))
+    spec = lab.spec(name, seed, dataset="digits", sizes=(64, 8, 10))
+    return Run(spec, net, (), contours, {"training": PART, "contours": {}}, Path(), ())
+
+
+@pytest.fixture(scope="module")
+def runs():
+    sure = plane(0.5, (0.0, 0.05, 0.1), tuple(8 * k / 10_000 for k in range(6)))
+    group = {name: tuple(run(name, seed, paper=plane(0.9 + seed / 100)) for seed in range(3)) for name in PANELS[:-1]}
+    return {**group, "at": tuple(run("at", seed, paper=plane(0.8), certified=sure) for seed in range(2)), "jiwp": ()}
+
+
+def titles(figure) -> list[str]:
+    return [ax.get_title() for ax in figure.axes if ax.get_title()]
+
+
+def test_figure_1_has_the_papers_six_panels_in_order_with_their_aucs(runs):
+    drawn = titles(panels.figure(runs))
+    names = [METHODS[name].title for name in PANELS]
+    assert [text.split(", n")[0].split("\n")[0] for text in drawn] == [
+        f"({letter}) {name}" for letter, name in zip("abcdef", names, strict=True)
+    ]
+    expected = results.estimate(results.aucs(runs["standard"], "paper").values())
+    assert drawn[0] == f"(a) Standard, n = 3\nAUC {expected}"
+
+
+def test_a_panel_without_runs_says_so(runs):
+    *_, last = [ax for ax in panels.figure(runs).axes if ax.get_title()]
+    assert [text.get_text() for text in last.texts] == ["not measured"]
+    assert all("not measured" in ax.texts[0].get_text() for ax in panels.figure({}).axes)
+
+
+def test_one_seed_can_be_drawn_alone(runs):
+    assert "n = 1\nAUC" in titles(panels.figure(panels.of(runs, [1])))[0]
+    assert "(one seed)" in titles(panels.figure(panels.of(runs, [1])))[0]
+
+
+def test_the_vector_files_are_the_same_each_time_and_hold_the_aucs_as_text(runs):
+    once, again = (panels.vectors(panels.figure(runs)) for _ in range(2))
+    assert once == again and set(once) == {"svg", "pdf"}
+    assert str(results.estimate(results.aucs(runs["at"], "paper").values())) in once["svg"].decode()
+
+
+def test_the_shipped_vector_figure_shows_the_shipped_runs():
+    shown = (paths.CHAPTERS / "figures" / f"{panels.NAME}.svg").read_text()
+    for name, group in panels.of(results.by_method(), range(5)).items():
+        found = results.estimate(results.aucs(group, "paper").values())
+        assert f"AUC {found}" in shown, f"{name} has changed: run make chapters"
+
+
+@pytest.mark.parametrize(("kind", "what"), [("paper", TINY), ("certified", SURE)])
+def test_a_cell_measured_again_agrees_and_a_changed_one_does_not(monkeypatch, kind, what):
+    monkeypatch.setitem(lab.MEASUREMENTS, kind, what)
+    blank = run("at")
+    samples = data.load("digits").test.first(30)
+    arguments = blank.network, samples.x, samples.y, what.protocol.grid_x, what.grid_w
+    found = contour.measure(*arguments, attack=what.attack) if what.attack else contour.certified(*arguments)
+    honest = replace(blank, contours={kind: found})
+    checks = panels.again([honest], kind, 3, torch.Generator().manual_seed(0))
+    assert len(checks) == 3 and all(c.agrees and c.stored == c.live for c in checks)
+    assert all(c.eps_x > 0 and c.eps_w > 0 for c in checks)
+    raised = replace(found, accuracy=tuple(tuple(min(1.0, a + 0.05) for a in row) for row in found.accuracy))
+    (check,) = panels.again([replace(blank, contours={kind: raised})], kind, 1, torch.Generator().manual_seed(0))
+    assert not check.agrees
+
+
+def test_the_whole_plane_is_the_auc_and_a_cut_is_not(runs):
+    whole, half = (panels.within(runs, "paper", share, share) for share in (1.0, 0.5))
+    assert whole["at"] == pytest.approx(results.aucs(runs["at"], "paper"))
+    assert half["at"][0] > whole["at"][0] and "jiwp" not in whole
+
+
+def test_certified_and_attacked_meet_at_the_radii_that_both_grids_have(runs):
+    found = panels.shared_cells(runs["at"][0], "paper")
+    assert len(found) == 4 and all(sure < hard for sure, hard in found)  # eps_x 0 and .1, eps_w 0 and .004
+    assert panels.shared_cells(runs["standard"][0], "paper") == []
+
+
+def test_a_weight_set_of_its_own_for_each_image_lowers_no_auc_below_that_of_one_for_all():
+    net = mlp(mlp_init((64, 8, 10), torch.Generator().manual_seed(0)))
+    one, all_six = panels.by_crowd(net, data.load("digits").test.first(6), (0.0, 0.05), (0.0, 0.02), (1, 6), 10)
+    assert 0 <= one <= all_six <= 1
