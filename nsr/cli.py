@@ -292,8 +292,8 @@ def book_command(
     \b
         nsr book --set dataset=digits --set seed=1
 
-    Each chapter takes the parameters that it declares; chapters that take none are copied as they are. Exit code 1: a
-    chapter failed; the book is built nevertheless and shows where.
+    Each chapter takes the parameters that it declares, or with 08.seeds=2 chapter 8 alone; chapters that take none are
+    copied as they are. Exit code 1: a chapter failed; the book is built nevertheless and shows where.
     """
     rerun = _rerun()
     with _refusals(), _chapters_refusals(rerun):

@@ -308,3 +308,17 @@ def test_a_chapter_that_fails_does_not_keep_the_others_out_of_the_book(tree: Pat
 def test_the_plan_gives_each_chapter_what_it_declares(tree: Path) -> None:
     assert rerun.plan({"n": "5", "m": "3"}) == {"01_first": {"n": 5}}
     assert rerun.plan({"n": "5", "m": 4}) == {"01_first": {"n": 5}, "02_second": {"m": 4}}
+
+
+def test_a_parameter_may_be_set_in_one_chapter_alone(tree: Path) -> None:
+    second = tree / "chapters" / "02_second.ipynb"
+    second.write_text(second.read_text().replace("m: int = 3", 'n: str = \\"a\\"'))
+    assert rerun.plan({"n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "5"}}
+    assert rerun.plan({"01.n": "5"}) == {"01_first": {"n": 5}}
+    assert rerun.plan({"n": "word", "01.n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "word"}}
+    with pytest.raises(ValueError, match="01_first: n takes int"):
+        rerun.plan({"n": "word"})
+    with pytest.raises(ValueError, match="01_first: unknown parameter m"):
+        rerun.plan({"01.m": 1})
+    with pytest.raises(ValueError, match="no chapter is called '3'"):
+        rerun.plan({"3.n": 1})

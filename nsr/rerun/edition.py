@@ -38,15 +38,20 @@ class Edition:
 def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """For every chapter that has to be executed again, by name, its parameters that differ from the defaults.
 
-    Each chapter takes those that it declares. ValueError: no chapter declares one, or one that does cannot take it.
+    Each chapter takes those that it declares; "08.seeds" is for chapter 8 alone and goes before "seeds". ValueError: no
+    chapter declares one, or one that does cannot take it.
     """
     declared = {chapter.stem: of_chapter(chapter) for chapter in book.chapters()}
     everywhere: dict[str, Parameter] = {name: p for known in declared.values() for name, p in known.items()}
-    check(everywhere, dict.fromkeys(given.keys() - everywhere), "the book")
+    own: dict[str, dict[str, object]] = {stem: {} for stem in declared}
+    for chapter, name in (name.split(".", 1) for name in given if "." in name):
+        own[book.chapters([chapter])[0].stem][name] = given[f"{chapter}.{name}"]
+    shared = {name: value for name, value in given.items() if "." not in name}
+    check(everywhere, {name: None for name in shared if name not in everywhere}, "the book")
     plans = {}
     for stem, known in declared.items():
         try:
-            changes = check(known, {name: value for name, value in given.items() if name in known}, stem)
+            changes = check(known, {name: v for name, v in shared.items() if name in known} | own[stem], stem)
         except ValueError as error:
             raise ValueError(f"{stem}: {error}") from None
         if changes:
@@ -91,7 +96,8 @@ def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[s
             yield "This chapter failed with these parameters; its page shows how far it came.\n"
         before = headlines(nbformat.read(paths.CHAPTERS / f"{stem}.ipynb", as_version=4))
         after = headlines(nbformat.read(source / "chapters" / f"{stem}.ipynb", as_version=4))
-        rows = [(_code(name), before.get(name, "-"), after.get(name, "-")) for name in dict.fromkeys([*before, *after])]
+        names = dict.fromkeys([*before, *after])
+        rows = [(_code(name), *(_cell(numbers.get(name, "-")) for numbers in (before, after))) for name in names]
         yield from _table(("Number", "Reference", "Here"), rows) if rows else ["It has no headline number.\n"]
 
 
@@ -103,7 +109,11 @@ def _parameters(plans: Mapping[str, dict[str, object]]) -> Iterator[tuple[str, .
 
 
 def _code(text: str) -> str:
-    return f"`{text.replace('`', '').replace('|', ' ')}`"
+    return f"`{_cell(text.replace('`', ''))}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", " ").split())
 
 
 def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> Iterator[str]:

@@ -41,7 +41,8 @@ class Limit:
             return False
         if self.choices:
             return entry in self.choices
-        return not self.bounds or all(BOUNDS[words](entry, number) for words, number in self.bounds)
+        # bounds are for numbers; a None that the type allows is none
+        return not isinstance(entry, int | float) or all(BOUNDS[words](entry, end) for words, end in self.bounds)
 
 
 @dataclass(frozen=True)
