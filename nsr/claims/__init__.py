@@ -4,7 +4,7 @@ A claim is tested as differences, each written so that the paper's claim puts it
 several settings: who attacks, absolute or relative weight radii, how the nets were trained. No verdict is written by
 hand: it is reproduced if the claim holds in every setting that is measured, not reproduced if in none, and depends if
 settings disagree; on what, is read off settings that differ in one thing only. It is open if the paper's own setting,
-its attack with absolute radii, is not measured. What else is missing is named beside the verdict.
+its attack with absolute radii, is measured from too few seeds; where another one is, it is named beside the verdict.
 """
 
 from nsr.claims.numbers import WORDS, auc, inputs_alone, mean_contours, promise, ranking, shelf, used, weights_alone

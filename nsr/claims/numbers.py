@@ -26,13 +26,14 @@ TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; bo
 SHOWN = (*PANELS, "joint_at")
 GAIN = 0.24  # of the best AT+beta over AT, as the paper reports it
 
-# Runs of a row with other numbers, which the table of methods does not hold: name -> row, numbers.
-_ADAM = {"optimiser": "adam", "lr": 0.001}
+# Runs of a row with other numbers than the table of methods has: name -> row, numbers.
+_ADAM, _SGD = {"optimiser": "adam", "lr": 0.001}, {"optimiser": "sgd", "lr": 0.2}
 VARIANTS: dict[str, tuple[str, dict[str, float | str]]] = {
     "standard_adam": ("standard", _ADAM),
     "at_adam": ("at", _ADAM),
-    "at_narrow": ("at", {"attack_x": 0.05}),
-    "at_wide": ("at", {"attack_x": 0.3}),
+    "standard_sgd": ("standard", _SGD),
+    "at_sgd": ("at", _SGD),
+    "at_wide": ("at", {"attack_x": 0.2}),
     "joint_at_weights": ("joint_at", {"attack_x": 0.0}),
 }
 
@@ -140,14 +141,14 @@ def _best_beta(runs: Runs, contour: str) -> str:
 
 
 def weaker_against_weights(runs: Runs, rules: Rules) -> Iterator[Case]:
-    """C1; the nets by Adam too, and beside them AT with other radii."""
+    """C1; both nets by one optimiser too, and beside them AT with another radius."""
     for contour, setting in CONTOURS.items():
         yield Case(setting, (_over(runs, rules, "standard", "at", contour, weights_alone),))
-    adam = _over(runs, rules, "standard_adam", "at_adam", "paper", weights_alone)
-    yield Case(replace(CONTOURS["paper"], training="both nets by Adam"), (adam,))
-    for name in ("at_narrow", "at_wide"):
-        beside = _over(runs, rules, "standard", name, "paper", weights_alone)
-        yield Case(replace(CONTOURS["paper"], training="AT with another radius"), (beside,), decides=False)
+    for name, optimiser in (("adam", "Adam"), ("sgd", "SGD")):
+        alike = _over(runs, rules, f"standard_{name}", f"at_{name}", "paper", weights_alone)
+        yield Case(replace(CONTOURS["paper"], training=f"both nets by {optimiser}"), (alike,))
+    beside = _over(runs, rules, "standard", "at_wide", "paper", weights_alone)
+    yield Case(replace(CONTOURS["paper"], training="AT with a larger radius"), (beside,), decides=False)
 
 
 def slightly_better(runs: Runs, rules: Rules) -> Iterator[Case]:
@@ -163,14 +164,19 @@ def slightly_better(runs: Runs, rules: Rules) -> Iterator[Case]:
 
 
 def vulnerable_to_both(runs: Runs, rules: Rules) -> Iterator[Case]:
-    """C3."""
-    words = "half of clean - middle of the edge, "
+    """C3; Standard by Adam too, of whose rivals only AT was trained likewise."""
     for contour, setting in CONTOURS.items():
-        by_inputs = _alone(runs, rules, "standard", contour, lost_to_inputs, words + "inputs alone")
-        by_weights = _alone(runs, rules, "standard", contour, lost_to_weights, words + "weights alone")
-        at = _over(runs, rules, "at", "standard", contour, inputs_alone)
         ours = _over(runs, rules, "weight_perturb", "standard", contour, weights_alone)
-        yield Case(setting, (by_inputs, by_weights, at, ours))
+        yield Case(setting, (*_vulnerable(runs, rules, "standard", "at", contour), ours))
+    adam = _vulnerable(runs, rules, "standard_adam", "at_adam", "paper")
+    yield Case(replace(CONTOURS["paper"], training="both nets by Adam"), adam)
+
+
+def _vulnerable(runs: Runs, rules: Rules, name: str, at: str, contour: str) -> tuple[Part, ...]:
+    words = "half of clean - middle of the edge, "
+    by_inputs = _alone(runs, rules, name, contour, lost_to_inputs, words + "inputs alone")
+    by_weights = _alone(runs, rules, name, contour, lost_to_weights, words + "weights alone")
+    return by_inputs, by_weights, _over(runs, rules, at, name, contour, inputs_alone)
 
 
 def bottom_row_better(runs: Runs, rules: Rules) -> Iterator[Case]:
@@ -181,12 +187,11 @@ def bottom_row_better(runs: Runs, rules: Rules) -> Iterator[Case]:
 
 
 def quarter_better(runs: Runs, rules: Rules) -> Iterator[Case]:
-    """C5; beside it AT with other radii."""
+    """C5; beside it AT with another radius."""
     for contour, setting in CONTOURS.items():
         yield Case(setting, (_gain(runs, rules, _best_beta(runs, contour), "at", contour),))
-    for name in ("at_narrow", "at_wide"):
-        beside = _gain(runs, rules, _best_beta(runs, "paper"), name, "paper")
-        yield Case(replace(CONTOURS["paper"], training="AT with another radius"), (beside,), decides=False)
+    beside = _gain(runs, rules, _best_beta(runs, "paper"), "at_wide", "paper")
+    yield Case(replace(CONTOURS["paper"], training="AT with a larger radius"), (beside,), decides=False)
 
 
 def _gain(runs: Runs, rules: Rules, best: str, at: str, contour: str) -> Part:

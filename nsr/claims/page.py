@@ -10,7 +10,7 @@ from typing import Any
 from nsr import paths, results
 from nsr.claims import numbers
 from nsr.claims.table import ledger
-from nsr.claims.verdict import INTERVALS, MISSING, OPEN, Case, Part, Row, Rules, Setting
+from nsr.claims.verdict import INTERVALS, NO_RUNS, OPEN, Case, Part, Row, Rules, Setting
 from nsr.results import Runs
 
 SHIPPED, MARKDOWN = paths.DATA / "claims.json", paths.DATA / "claims.md"
@@ -40,7 +40,7 @@ def to_json(runs: Runs | None = None, rules: Rules | None = None) -> str:
 
 def _record(row: Row, second: Row) -> dict[str, Any]:
     words = {key: getattr(row.claim, key) for key in ("name", "title", "sentence", "where")}
-    found = {"verdict": row.verdict, "depends on": row.on, "not measured": row.unmeasured}
+    found = {"verdict": row.verdict, "depends on": row.on, "too few seeds": row.undecided}
     cases = [_case_record(case, row.rules) for case in row.cases]
     return {
         **words,
@@ -68,9 +68,15 @@ def markdown(rows: Mapping[str, Row]) -> str:
     """The ledger as one compact table: claim, verdict, and the number that tells in the paper's own setting."""
     lines = ["| | the paper's claim | verdict | the number that tells, in the paper's setting |", "|---|---|---|---|"]
     for name, row in rows.items():
-        missing = f" (not measured: {'; '.join(row.unmeasured)})" if row.unmeasured and row.verdict != OPEN else ""
-        lines.append(f"| {name} | {row.claim.title} | **{row.words}**{missing} | {number(row.cases[0].telling)} |")
+        lines.append(f"| {name} | {row.claim.title} | **{row.words}**{_seen(row)} | {number(row.cases[0].telling)} |")
     return "\n".join(lines) + "\n"
+
+
+def _seen(row: Row) -> str:
+    """In how many settings it was decided, if not in all."""
+    if row.verdict == OPEN or not row.undecided:
+        return ""
+    return f" (from {len(row.outcomes) - len(row.undecided)} of {len(row.outcomes)} settings)"
 
 
 def having(rows: Mapping[str, Row], verdict: str) -> str:
@@ -82,7 +88,7 @@ def page(row: Row, second: Row) -> str:
     """A claim in full: sentence, test, every number, verdict; `second` is its row by the other interval."""
     lines = [f"> {row.claim.sentence}", f"> -- {row.claim.where}", "", f"**Test.** {row.test}", ""]
     lines += ["| setting | difference | mean and interval | on the claim's side |", "|---|---|---|---|"]
-    for case in row.cases:
+    for case in (case for case in row.cases if any(part.found for part in case.parts)):
         setting = str(case.setting) + ("" if case.decides else " (shown, decides nothing)")
         first, *rest = (f"{part.what} | {_interval(part)} | {part.side} |" for part in case.parts)
         lines += [f"| {setting} | {first}", *(f"| | {line}" for line in rest)]
@@ -95,13 +101,14 @@ def page(row: Row, second: Row) -> str:
 
 def number(part: Part) -> str:
     """A difference in one line."""
-    return f"{part.what}: {_interval(part)}"
+    side = "" if part.found is None or part.side == "yes" else f" ({part.side})"
+    return f"{part.what}: {_interval(part)}{side}"
 
 
 def _interval(part: Part) -> str:
     found = part.found
     if found is None:
-        return MISSING
+        return NO_RUNS
     if part.exact:
         return f"{found.mean:+g}, exact"
     if len(found.values) == 1:

@@ -10,7 +10,8 @@ from nsr import results
 from nsr.results import Estimate, Runs
 
 INTERVALS = ("bootstrap", "student")
-HOLDS, FAILS, MISSING = "holds", "does not hold", "not measured"
+HOLDS, FAILS, MISSING = "holds", "does not hold", "too few seeds"
+NO_RUNS = "not measured"
 REPRODUCED, NOT_REPRODUCED, DEPENDS, OPEN = "reproduced", "not reproduced", "depends", "open"
 
 
@@ -72,7 +73,7 @@ class Part:
     @property
     def side(self) -> str:
         if self.found is None:
-            return MISSING
+            return NO_RUNS
         if self.found.high < 0:
             return "the other side"
         if self.found.low <= 0 and not self.exact:
@@ -136,7 +137,8 @@ class Row:
         return {case.setting: case.outcome(self.rules) for case in self.cases if case.decides}
 
     @property
-    def unmeasured(self) -> tuple[str, ...]:
+    def undecided(self) -> tuple[str, ...]:
+        """The settings of which there are too few seeds, if any."""
         return tuple(str(setting) for setting, outcome in self.outcomes.items() if outcome == MISSING)
 
     @property
