@@ -360,8 +360,8 @@ def claims_command(
     for name, row in found.items():
         typer.echo(f"{name}  {row.words:50}  {row.claim.title}")
         typer.echo(f"    {claims.number(row.cases[0].telling)}")
-        for setting in row.unmeasured:
-            typer.echo(f"    not measured: {setting}")
+        for setting in row.undecided:
+            typer.echo(f"    too few seeds: {setting}")
     for run in claims.used(shelf):
         if run.stale:
             typer.echo(f"nsr: stale: {run.folder.name}: {', '.join(run.stale)} changed since", err=True)
