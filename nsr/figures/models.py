@@ -34,6 +34,7 @@ def terms(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> F
         ax.set_visible(False)
     for ax in grid[:, 0]:
         ax.set_ylabel("mean over the epoch (nats)")
+        _plain(ax)
     handles = {text: h for ax in shown.values() for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     plt.close(figure)
@@ -60,9 +61,7 @@ def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure
         left.plot(layers, np.mean(rows, axis=0), linestyle="none", label=name, **look)
         left.vlines(layers, np.min(rows, axis=0), np.max(rows, axis=0), color=look["color"], linewidth=1.2)
     left.set(yscale="log", xlabel="layer $m$", ylabel=r"$\Vert W^m \Vert_\infty$ (unit of $W$)")
-    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("")
+    _plain(left)
     left.set_xticks(range(1, 1 + len(next(iter(by_layer.values()))[0])))
     for k, runs in enumerate(margins.values()):
         look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
@@ -77,6 +76,13 @@ def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plt.close(figure)
     return figure
+
+
+def _plain(ax: Axes) -> None:
+    """A logarithmic axis labelled 1, 2, 5 and so on."""
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
 
 
 def _curve(ax: Axes, runs: Seeds | np.ndarray, k: int, label: str) -> None:
