@@ -42,8 +42,8 @@ class Method:
 
 _row = partial(Method, batch=256, epochs=8)
 
-# PAPER: unstated, every number below is our choice: the tuned ones by the procedure of `nsr.tune`, on validation images,
-# as data/tuning.json records; the others from a first exploration.
+# PAPER: unstated, every number below is our choice: the tuned ones by the procedure of `nsr.tune`, on validation
+# images, as data/tuning.json records; the others from a first exploration.
 METHODS: dict[str, Method] = {
     "standard": _row("Standard", lr=0.2),
     "weight_perturb": _row("Weight Perturb", beta=0.03, xi_w=0.002, lr=0.2, clip=1.0),
