@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from nsr import data, paths, vision
 
@@ -540,3 +541,25 @@ def test_only_the_vision_module_imports_torchvision():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.split(".")[0] == "torchvision"], module
+
+
+# --- digests, which runs are marked with
+
+
+def test_digests_are_those_of_the_files_that_torchvision_reads(mnist):
+    found = data.digests("mnist")
+    assert list(found) == FILES
+    for name, md5 in found.items():
+        assert hashlib.md5(gzip.decompress((SHIPPED / f"{name}.gz").read_bytes())).hexdigest() == md5
+    fashion_mnist = data.digests("fashion-mnist")
+    assert fashion_mnist.keys() == found.keys() and not set(fashion_mnist.values()) & set(found.values())
+
+
+def test_the_digest_of_the_digits_is_of_their_pixels_and_one_pixel_changes_it(monkeypatch):
+    pixels = load_digits().images.astype(np.uint8)
+    before = data.digests("digits")
+    assert before == {"digits": hashlib.md5(pixels.tobytes()).hexdigest()}
+    parts = [(images.clone(), labels) for images, labels in data._digits()]
+    parts[-1][0][-1, -1, -1] += 1
+    monkeypatch.setattr(data, "_digits", lambda: parts)
+    assert data.digests("digits") != before
