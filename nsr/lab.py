@@ -59,7 +59,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("certified", "ramp"), _SHARE),
     "bound": (f"one of {', '.join(loss.BOUNDS)}", loss.BOUNDS.__contains__),
     "optimiser": ("sgd or adam", ("sgd", "adam").__contains__),
-    "lr": ("a finite number above 0", lambda value: 0 < value < math.inf),
+    "lr": ("a number above 0 and at most 1e30", lambda value: 0 < value <= 1e30),
     "momentum": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
     "seed": ("a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63),
     "images": ("a whole number of at least 1", lambda value: value is None or value >= 1),
@@ -309,6 +309,7 @@ def keep(store: Path, job: Job, value: Any, circumstances: dict[str, Any]) -> No
     if len(rows) == len(what.protocol.grid_x):
         known = _provenance(folder)
         known["files"].pop(f"contours/{job.what}.json", None)
+        circumstances = {name: value for name, value in circumstances.items() if name != "seconds"}  # of one row
         _seal(folder, {**known, "contours": {**known["contours"], job.what: circumstances}})
 
 

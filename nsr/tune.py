@@ -68,6 +68,16 @@ def run(store: Path, client: Client, watch: Watch = lambda job, done: None) -> R
     return sweep.run(orders(), store, client, watch)
 
 
+def procedure() -> dict[str, Any]:
+    """The rule of the search, as it is recorded beside its table."""
+    return {
+        "seed": SEED,
+        "epochs": EPOCHS,
+        "least clean accuracy": FLOOR,
+        "by certificates": sorted(BY_CERTIFICATES),
+    }
+
+
 def table(store: Path) -> list[dict[str, Any]]:
     """One record a candidate: its numbers, what was found on the validation images, and whether it was chosen."""
     return [record for name in CANDIDATES for record in _row(name, store)]
@@ -100,13 +110,7 @@ def _found(run: Run) -> dict[str, float]:
 def write(store: Path, path: Path = TABLE) -> list[dict[str, Any]]:
     """The table as JSON, with the procedure beside it."""
     records = table(store)
-    procedure = {
-        "seed": SEED,
-        "epochs": EPOCHS,
-        "least clean accuracy": FLOOR,
-        "by certificates": sorted(BY_CERTIFICATES),
-    }
-    write_whole(path, (json.dumps({"procedure": procedure, "candidates": records}, indent=1) + "\n").encode())
+    write_whole(path, (json.dumps({"procedure": procedure(), "candidates": records}, indent=1) + "\n").encode())
     return records
 
 
