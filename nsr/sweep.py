@@ -6,6 +6,7 @@ fails is listed with its reason while the rest goes on.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
             n_workers=workers,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",  # any free port: several sweeps may go on at once
+            silence_logs=logging.CRITICAL,  # a failed job is listed by the report, a lost worker replaced
             env=THREADS,
         ) as local,
         Client(local) as client,
