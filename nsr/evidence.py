@@ -49,18 +49,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Target:
-    """A number that was to be reached, written down before it was measured, and what was found."""
+    """A number that was to be reached, written down before it was measured, and what was found, if anything was."""
 
     what: str
-    found: Estimate
+    found: Estimate | None
     least: float
 
     @property
     def verdict(self) -> str:
+        if self.found is None:
+            return "not measured"
         return "reached" if self.found.mean >= self.least else f"missed by {self.least - self.found.mean:.3f}"
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.found} over {len(self.found.values)} seeds, target {self.least:g}: {self.verdict}"
+        found = "" if self.found is None else f"{self.found} over {len(self.found.values)} seeds, "
+        return f"{self.what}: {found}target {self.least:g}: {self.verdict}"
 
 
 def difference(values: Iterable[float], others: Iterable[float]) -> Difference:
@@ -129,8 +132,7 @@ def ladder(runs: Iterable[Run], rows: Sequence[str], *fields: str) -> dict[str, 
             first = values[0] if isinstance(values[0], float | int) else 0
             found.setdefault((first, bool(changed), str(values), values), []).append(run)
     return {
-        ", ".join(map(_word, key[-1])): tuple(sorted(found[key], key=lambda run: run.spec.seed))
-        for key in sorted(found)
+        " ".join(map(_word, key[-1])): tuple(sorted(found[key], key=lambda run: run.spec.seed)) for key in sorted(found)
     }
 
 
@@ -233,9 +235,10 @@ def entry(runs: Group, found: Estimate, accuracy: Estimate) -> str:
     )
 
 
-def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate:
-    """first / second, seed by seed."""
-    return estimate(first[seed] / second[seed] for seed in sorted(first.keys() & second.keys()))
+def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
+    """first / second, seed by seed, if they have a seed in common."""
+    both = sorted(first.keys() & second.keys())
+    return estimate(first[seed] / second[seed] for seed in both) if both else None
 
 
 def recipe(method: Method) -> str:

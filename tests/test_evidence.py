@@ -111,6 +111,8 @@ def test_the_best_row_is_the_best_of_those_accurate_enough():
 
 def test_a_ratio_is_taken_seed_by_seed():
     assert evidence.ratio({0: 0.6, 1: 0.8, 7: 1.0}, {0: 0.3, 1: 0.2}).values == (2.0, 4.0)
+    assert evidence.ratio({0: 0.6}, {1: 0.3}) is None
+    assert evidence.Target("a", None, 0.5).verdict == "not measured"
 
 
 def test_clean_accuracy_is_counted_on_all_samples():

@@ -18,7 +18,7 @@ Band = tuple[float, float]
 def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Band]], measure: str) -> Figure:
     """AUCs, a panel a ladder, a point a seed; the band says where one more seed of the reference rung would fall."""
     widths = [len(rungs) + 0.6 for rungs in panels.values()]
-    size = (1.4 + 0.85 * sum(widths), 3.6)
+    size = (max(7.2, 1.4 + 0.85 * sum(widths)), 3.6)  # the legend has to fit
     figure, axes = plt.subplots(1, len(panels), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
     for ax, (title, rungs) in zip(axes[0], panels.items(), strict=True):
         reference, band = references[title]
@@ -30,7 +30,7 @@ def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Ban
             label = "reference rung, one point a seed" if own else "other rungs"
             ax.plot([place] * len(values), values, linestyle="none", label=label, **look)
             ax.hlines(sum(values) / len(values), place - 0.22, place + 0.22, color=look["color"], linewidth=1.6)
-        ax.set_xticks(range(len(rungs)), [name.replace(", ", "\n") for name in rungs])
+        ax.set_xticks(range(len(rungs)), [name.replace(" ", "\n") for name in rungs])
         ax.set(title=title, xlim=(-0.6, len(rungs) - 0.4))
         ax.grid(axis="x", visible=False)
     axes[0][0].set_ylabel(measure)

@@ -93,18 +93,24 @@ def weight_edge(radii: Sequence[float], curves: Mapping[str, Sequence[float]], r
     return figure
 
 
-def certified(panels: Mapping[str, tuple[Contour, Contour]]) -> Figure:
+def certified(panels: Mapping[str, tuple[Contour | None, Contour]]) -> Figure:
     """(attacked, certified) along the diagonal of their grid, a panel a row; the band is what neither decides."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(1.0 + 2.9 * len(panels), 3.6), sharey=True, squeeze=False)
-    for ax, (title, pair) in zip(axes[0], panels.items(), strict=True):
-        upper, lower = (100 * np.diagonal(np.array(contour.accuracy)) for contour in pair)
-        radii = pair[0].grid_x
-        ax.plot(radii, upper, color=ORANGE, marker="s", linestyle="--", label="strong attack")
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.0 + 2.1 * len(panels), 3.5), sharey=True, squeeze=False)
+    for ax, (title, (attacked, safe)) in zip(axes[0], panels.items(), strict=True):
+        radii, lower = safe.grid_x, _diagonal(safe)
+        if attacked is not None:
+            upper = _diagonal(attacked)
+            ax.plot(radii, upper, color=ORANGE, marker="s", linestyle="--", label="strong attack")
+            ax.fill_between(radii, lower, upper, color="0.88", label="not decided")
         ax.plot(radii, lower, color=BLUE, marker="o", label="certified")
-        ax.fill_between(radii, lower, upper, color="0.88", label="not decided")
-        slope = pair[0].grid_w[-1] / pair[0].grid_x[-1]
-        ax.set(title=title, xlabel=rf"$\epsilon_x$, with $\epsilon_w = {slope:.3g}\,\epsilon_x$")
+        slope = safe.grid_w[-1] / safe.grid_x[-1]
+        ax.set(title=title, xlabel=rf"$\epsilon_x$; $\epsilon_w = {slope:.3g}\,\epsilon_x$")
     axes[0][0].set(ylabel="test images (%)", ylim=(-2, 102))
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plt.close(figure)
     return figure
+
+
+def _diagonal(contour: Contour) -> np.ndarray:
+    """Accuracies in % where both radii are the same share of their largest."""
+    return 100 * np.diagonal(np.array(contour.accuracy))
