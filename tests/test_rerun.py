@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from typer.testing import CliRunner
 
 from nsr import cli, paths, rerun
-from nsr.rerun.headlines import headlines
+from nsr.rerun.headlines import headlines, said
 from nsr.rerun.parameters import declared
 
 CHAPTERS = sorted(paths.CHAPTERS.glob("*.ipynb"))
@@ -193,6 +193,12 @@ def test_headline_numbers_are_those_of_the_closing_box_and_of_tagged_cells() -> 
     assert found == {"a": "0.12", "b": "word", "AUC of W^1: # [#, #]": "0.30, 0.28, 0.32", "AUC of W^1: # %": "1"}
 
 
+def test_the_words_around_a_number_of_the_box_say_which_it_is() -> None:
+    box = "- One.\n- Of $a b$ nets\n  {glue:text}`x` fail, {glue:text}`y:.1f` % do not.\n- Two."
+    found = said(notebook(nbformat.v4.new_markdown_cell(f":::{{admonition}} What was seen\n{box}\n:::")))
+    assert found == {"x": "Of $a b$ nets **#** fail, # % do", "y": "Of $a b$ nets # fail, **#** % do not."}
+
+
 def test_equal_lines_are_told_apart_by_counting() -> None:
     cell = code("", "headline", outputs=printed("row 1\nrow 2\n"))
     assert headlines(notebook(cell)) == {"row #": "1", "row # (2)": "2"}
@@ -292,7 +298,7 @@ def test_a_book_under_other_parameters_compares_itself_with_the_reference(tree: 
     index, compared = named(output, "book"), named(output, "compared")
     assert index.exists() and index.is_relative_to(tree / "_build" / "books")
     words = text_of(compared)
-    assert "First n 2 5" in words and "ex-twice 4.0 10.0" in words and "others" not in words
+    assert "First n 2 5" in words and "There are #. 4.0 10.0" in words and "others" not in words
     first, second = (text_of(index.parent / "chapters" / f"{name}.html") for name in ("01_first", "02_second"))
     assert "There are 10.0." in first and "there are 3 others" in second
     assert {path: path.read_bytes() for path in reference} == reference
@@ -302,7 +308,7 @@ def test_a_chapter_that_fails_does_not_keep_the_others_out_of_the_book(tree: Pat
     output = nsr("book", "--set", "n=0", "--set", "m=4", code=1)
     assert "ZeroDivisionError" in output
     compared = text_of(named(output, "compared"))
-    assert "failed" in compared and "ex-twice 4.0 -" in compared and "there are # others 3 4" in compared
+    assert "failed" in compared and "There are #. 4.0 -" in compared and "there are # others 3 4" in compared
 
 
 def test_the_plan_gives_each_chapter_what_it_declares(tree: Path) -> None:

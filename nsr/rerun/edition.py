@@ -13,7 +13,7 @@ import yaml
 from nsr import book, paths
 from nsr.files import write_whole
 from nsr.rerun.chapter import ChapterError, build, copy_book, digest, execute, mark
-from nsr.rerun.headlines import headlines
+from nsr.rerun.headlines import headlines, said
 from nsr.rerun.parameters import Parameter, check, of_chapter
 
 PAGE = "compared"
@@ -89,15 +89,18 @@ def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[s
     yield "## Parameters\n"
     yield from _table(("Chapter", "Parameter", "Reference", "Here"), _parameters(plans))
     yield "\n## Headline numbers\n"
-    yield "The numbers that the closing box of a chapter speaks of, and what its cells tagged `headline` print.\n"
+    yield "The numbers that the closing box of a chapter speaks of, and what its cells tagged `headline` print."
+    yield "The words around a number say which it is; its place is #.\n"
     for stem in plans:
         yield f"\n### {{doc}}`chapters/{stem}`\n"
         if stem in failed:
             yield "This chapter failed with these parameters; its page shows how far it came.\n"
-        before = headlines(nbformat.read(paths.CHAPTERS / f"{stem}.ipynb", as_version=4))
+        reference = nbformat.read(paths.CHAPTERS / f"{stem}.ipynb", as_version=4)
+        before, words = headlines(reference), said(reference)
         after = headlines(nbformat.read(source / "chapters" / f"{stem}.ipynb", as_version=4))
         names = dict.fromkeys([*before, *after])
-        rows = [(_code(name), *(_cell(numbers.get(name, "-")) for numbers in (before, after))) for name in names]
+        what = {name: _cell(words[name]) if name in words else _code(name) for name in names}
+        rows = [(what[name], *(_cell(numbers.get(name, "-")) for numbers in (before, after))) for name in names]
         yield from _table(("Number", "Reference", "Here"), rows) if rows else ["It has no headline number.\n"]
 
 

@@ -15,6 +15,10 @@ from nbformat import NotebookNode
 BOX = re.compile(r"^:::+ *\{admonition\} What (?:we saw|was seen).*?^:::", re.MULTILINE | re.DOTALL)
 GLUE = re.compile(r"\{glue:(?:text)?\}`([^`:]+):?([^`]*)`")
 MIME = "application/papermill.record/text/plain"
+# a word with what belongs together in it: an equation, a role, code
+WORD = re.compile(r"(?:\$[^$]*\$|\{[^}]*\}`[^`]*`|`[^`]*`|[^\s`$])+")
+ROLE = re.compile(r"\{[^}]*\}`[^`]*`")
+BEFORE, AFTER = 8, 4  # words around a number that say what it is
 # a number that stands alone: not the 1 of W^1 or of fig-1
 NUMBER = re.compile(r"(?<![\w^.-])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
 
@@ -24,13 +28,31 @@ def headlines(notebook: NotebookNode) -> dict[str, str]:
     return dict(_boxed(notebook)) | dict(_printed(notebook))
 
 
+def said(notebook: NotebookNode) -> dict[str, str]:
+    """Name of a glued headline number -> the words around it in the closing box, the number itself as a bold #."""
+    found: dict[str, str] = {}
+    for box in _boxes(notebook):
+        for sentence in re.split(r"\n *- ", box.removesuffix(":::").replace("*", "")):
+            words = WORD.findall(sentence)
+            for at, word in enumerate(words):
+                parts = words[max(0, at - BEFORE) : at], words[at + 1 : at + 1 + AFTER]
+                before, after = (" ".join(ROLE.sub("#", other) for other in part) for part in parts)
+                for name, _ in GLUE.findall(word):
+                    found.setdefault(name, f"{before} {ROLE.sub('**#**', word)} {after}".strip())
+    return found
+
+
+def _boxes(notebook: NotebookNode) -> Iterator[str]:
+    for cell in notebook.cells:
+        yield from BOX.findall(cell.source) if cell.cell_type == "markdown" else ()
+
+
 def _boxed(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
     glued = dict(_glued(notebook))
-    for cell in notebook.cells:
-        for box in BOX.findall(cell.source) if cell.cell_type == "markdown" else ():
-            for name, format_spec in GLUE.findall(box):
-                if name in glued:
-                    yield name, _formatted(glued[name], format_spec)
+    for box in _boxes(notebook):
+        for name, format_spec in GLUE.findall(box):
+            if name in glued:
+                yield name, _formatted(glued[name], format_spec)
 
 
 def _glued(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
