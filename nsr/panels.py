@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nsr import contour, data, paths, results
 from nsr.ascent import Ascent
 from nsr.attack import Attack
 from nsr.contour import GEOMETRIES
-from nsr.figures import figure_1
+from nsr.figures import figure_1, hover
 from nsr.figures.provenance import stamp
 from nsr.files import write_whole
 from nsr.lab import MEASUREMENTS, Run
@@ -37,11 +37,21 @@ def of(runs: Runs, seeds: Sequence[int]) -> Runs:
 
 def figure(runs: Runs, kind: str = "paper") -> Figure:
     """Figure 1 under one kind of contour: the mean over the runs, and the AUC with its interval over the seeds."""
-    panels, used = [], []
+    used = [run for name in PANELS for run in results.having(runs.get(name, ()), kind)]
+    return stamp(figure_1.panels(six(runs, kind), protocol(kind)), used)
+
+
+def interactive(runs: Runs, kinds: Mapping[str, str]) -> str:
+    """The panels as HTML that tells each cell's accuracy under the pointer; `kinds`: contour -> what it is called."""
+    return hover.hover({words: six(runs, kind) for kind, words in kinds.items()})
+
+
+def six(runs: Runs, kind: str) -> list[figure_1.Panel]:
+    """The six panels, in words and contours; one without a run is empty."""
+    panels = []
     for letter, name in zip("abcdef", PANELS, strict=True):
         having = results.having(runs.get(name, ()), kind)
         sure = results.having(having, "certified") if MEASUREMENTS[kind].geometry == "absolute" else ()
-        used += having
         panels.append(
             figure_1.Panel(
                 f"({letter}) {METHODS[name].title}" + (f", n = {len(having)}" if having else ""),
@@ -50,7 +60,7 @@ def figure(runs: Runs, kind: str = "paper") -> Figure:
                 results.mean_contour(sure, "certified") if sure else None,
             )
         )
-    return stamp(figure_1.panels(panels, protocol(kind)), used)
+    return panels
 
 
 def protocol(kind: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +110,12 @@ def test_a_weight_set_of_its_own_for_each_image_lowers_no_auc_below_that_of_one_
     net = mlp(mlp_init((64, 8, 10), torch.Generator().manual_seed(0)))
     one, all_six = panels.by_crowd(net, data.load("digits").test.first(6), (0.0, 0.05), (0.0, 0.02), (1, 6), 10)
     assert 0 <= one <= all_six <= 1
+
+
+def test_under_the_pointer_stands_the_accuracy_of_each_cell(runs):
+    page = panels.interactive(runs, {"paper": "attacked", "strong": "not there", "certified": "certified"})
+    cells = re.findall(r"<title>(.*?)</title>", page)
+    assert len(cells) == 5 * 9 + 18  # five panels have an attacked contour, one a certified one
+    mean = results.mean_contour(runs["standard"], "paper")
+    assert f"eps_x 0.1, eps_w 0.004: {mean.accuracy[1][1]:.1%}" in cells
+    assert "not there" not in page and page.count('type="radio"') == 2 and "<script" not in page
