@@ -18,13 +18,14 @@ from nsr.figures.figure_1 import Panel
 SIDE, LEFT, FOOT = 100, 16, 16  # of a panel, and its margins, in units of the drawing
 WEIGHTS = {"absolute": "eps_w", "relative": "r"}
 STYLE = """
-.nsr-hover section {display: none; flex-wrap: wrap; gap: .6rem;}
-.nsr-hover figure {flex: 1 1 9rem; max-width: 14rem; margin: 0;}
+.nsr-hover section {display: none; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .6rem;}
+.nsr-hover figure {margin: 0;}
 .nsr-hover figcaption {font-size: .8rem; line-height: 1.2;}
 .nsr-hover label {margin: 0 1rem 0 .3rem;}
 .nsr-hover svg {width: 100%; height: auto; background: none;}
 .nsr-hover text {font-size: 7px; fill: currentColor;}
 .nsr-hover rect:hover {stroke: #D55E00; stroke-width: 2;}
+@media (max-width: 500px) {.nsr-hover section {grid-template-columns: repeat(2, minmax(0, 1fr)) !important;}}
 """
 
 
@@ -33,7 +34,7 @@ def hover(kinds: Mapping[str, Sequence[Panel]], name: str = "nsr-hover") -> str:
     shown = {words: group for words, group in kinds.items() if any(panel.attacked for panel in group)}
     rules, buttons, groups = [STYLE], [], []
     for k, (words, group) in enumerate(shown.items(), start=1):
-        rules.append(f"#{name} input:nth-of-type({k}):checked ~ section:nth-of-type({k}) {{display: flex;}}")
+        rules.append(f"#{name} input:nth-of-type({k}):checked ~ section:nth-of-type({k}) {{display: grid;}}")
         checked = " checked" if k == 1 else ""
         buttons.append(f'<input type="radio" name="{name}" id="{name}-{k}"{checked}>')
         buttons.append(f'<label for="{name}-{k}">{escape(words)}</label>')
