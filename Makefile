@@ -5,7 +5,7 @@ export OMP_NUM_THREADS := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser book chapters lint constraints clean
+.PHONY: help setup test test-browser book pdf chapters lint constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -24,6 +24,11 @@ book: setup ## build the book into _build/html
 test-browser: book ## open every page of the book in Chromium, with the network blocked
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
 	@$(BIN)/pytest tests/browser/pages.py
+
+# one long page first, then Chromium prints it
+pdf: setup ## print the whole book into one file, _build/pdf/book.pdf; needs Chromium
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
+	@$(BIN)/python -m nsr.pdf
 
 chapters: setup ## execute every chapter again, in place, with its default parameters
 	@$(BIN)/python -m nsr.book

@@ -1,7 +1,9 @@
-"""What the book's own pages need from Sphinx: docstrings as they are written, the list of PAPER tags, silent pages."""
+"""What the book's own pages need from Sphinx: docstrings as they are written, lists of tags and runs, silent pages."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -71,11 +73,33 @@ class PaperTags(SphinxDirective):
         return [_table(("Where", "What"), (30, 70), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
 
-def _table(head: tuple[str, str], widths: tuple[int, int], rows: list[tuple[str, str]]) -> nodes.table:
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=2)
+class StoredRuns(SphinxDirective):
+    """A table of the runs in data/runs, read from the runs themselves."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = []
+        for file in sorted(Path(self.env.srcdir, "data", "runs").glob("*/provenance.json")):
+            self.env.note_dependency(str(file))
+            content = file.read_bytes()
+            made, spec = json.loads(content), json.loads((file.parent / "spec.json").read_bytes())
+            contours = ", ".join(sorted(made["contours"])) or "none"
+            commit = (made["training"]["commit"] or "unknown")[:7]
+            digest = hashlib.sha256(content).hexdigest()[:8]
+            rows.append((file.parent.name, f"{spec['method']['title']}, {spec['seed']}", contours, commit, digest))
+        head = ("Run", "Method, seed", "Contours", "Commit", "Digest")
+        return [_table(head, (28, 24, 28, 10, 10), rows)] if rows else [nodes.paragraph(text="None so far.")]
+
+
+def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> nodes.table:
+    """The first cell of every row stands in letters of one width."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(head))
     group += nodes.thead("", _row(*(nodes.paragraph(text=cell) for cell in head)))
     group += nodes.tbody(
-        "", *(_row(nodes.paragraph("", "", nodes.literal(text=a)), nodes.paragraph(text=b)) for a, b in rows)
+        "",
+        *(
+            _row(nodes.paragraph("", "", nodes.literal(text=first)), *(nodes.paragraph(text=cell) for cell in rest))
+            for first, *rest in rows
+        ),
     )
     return nodes.table("", group)
 
@@ -88,4 +112,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_written)
     app.connect("html-page-context", quiet_page, priority=900)
     app.add_directive("paper-tags", PaperTags)
+    app.add_directive("stored-runs", StoredRuns)
     return {"parallel_read_safe": True}

@@ -12,7 +12,7 @@ import typer
 from tqdm import tqdm
 from typer.core import TyperCommand
 
-from nsr import assess, claims, lab, paths, reproduce, sweep, tune
+from nsr import assess, claims, lab, paths, provenance, reproduce, sweep, tune
 from nsr.assess import NAMES, AssessError, Assessment
 from nsr.contour import COARSE, Cell, Contour
 from nsr.data import DataError
@@ -365,6 +365,17 @@ def claims_command(
     for run in claims.used(shelf):
         if run.stale:
             typer.echo(f"nsr: stale: {run.folder.name}: {', '.join(run.stale)} changed since", err=True)
+
+
+@app.command("provenance")
+def provenance_command() -> None:
+    """Write codecheck.yml and ro-crate-metadata.json: what is in this repository, for machines.
+
+    Both are computed from the tree, the stored runs included, and hold no time: without a change they stay the same.
+    """
+    with _refusals():
+        written = provenance.write()
+    typer.echo(f"written: {', '.join(path.name for path in written)}")
 
 
 def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> sweep.Report:

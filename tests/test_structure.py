@@ -32,8 +32,8 @@ FLOORS = (
     {"loss", "contour"},
     {"train", "figures", "cells"},
     {"lab"},
-    {"sweep", "results", "book", "assess"},
-    {"tune", "reproduce", "claims", "evidence", "panels", "ranking", "rerun"},
+    {"sweep", "results", "book", "assess", "pdf"},
+    {"tune", "reproduce", "claims", "evidence", "panels", "ranking", "rerun", "provenance"},
     {"cli"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
