@@ -4,6 +4,10 @@ Every candidate of a row is trained once, for a few epochs, from one seed that n
 classify at least `FLOOR` of the validation images (the most accurate one if none does), the one with the largest joint
 AUC on validation images wins, under a brief attack that does not see the network's scale; rows made for certificates
 are chosen by their certified AUC. Test images are never looked at.
+
+The rule was fixed first, the list of candidates was not: after validation results of the first ones, the setting that
+won for `at` was added to AT+beta, to `joint_at` a smaller input radius, to `jiwp` a higher rate, and the lists of
+`interval`, `awp` and `trades` were replaced before any candidate of theirs had been measured.
 """
 
 from __future__ import annotations
