@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from dask.distributed import Client, LocalCluster
@@ -15,7 +16,7 @@ from nsr.ascent import Ascent
 from nsr.attack import Attack
 from nsr.contour import Protocol
 from nsr.files import write_whole
-from nsr.lab import Measurement, Spec
+from nsr.lab import Measurement, Spec, jobs, seal, steps
 from nsr.sweep import Order
 
 TINY: dict = {"dataset": "digits", "sizes": (64, 16, 10), "images": 200, "epochs": 2, "batch": 50}
@@ -35,9 +36,10 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path):
-    monkeypatch.setattr(lab, "MEASUREMENTS", KINDS)
     monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+    with mock.patch.dict(lab.MEASUREMENTS, KINDS, clear=True):
+        yield
 
 
 def tiny_spec(name: str = "standard", seed: int = 0, **numbers) -> Spec:
@@ -61,9 +63,13 @@ def test_a_sweep_gives_the_runs_that_one_process_gives_and_watches_every_job(cli
         assert lab.load(tmp_path / "many" / order.spec.folder).provenance["training"]["threads"] == 1
 
 
-def test_workers_run_on_one_thread_each(client):
-    found = client.run(lambda: {name: os.environ.get(name) for name in sweep.THREADS})
-    assert len(found) == 2 and all(set(threads.values()) == {"1"} for threads in found.values())
+def test_workers_run_on_one_thread_each_and_keep_the_memory_they_have(client):
+    def started() -> dict[str, str | None]:  # what the process was given, not what it has set since
+        given = Path("/proc/self/environ").read_bytes().decode().split("\0")
+        return dict(line.split("=", 1) for line in given if line)
+
+    found = client.run(started)
+    assert len(found) == 2 and all(sweep.START.items() <= given.items() for given in found.values())
     assert set(client.nthreads().values()) == {1}
 
 
@@ -110,7 +116,7 @@ def test_a_damaged_or_stale_run_fails_alone(client, tmp_path, monkeypatch):
     folder = lab.run(damaged, store=tmp_path).folder
     (folder / "weights.safetensors").write_bytes(b"junk")
     with monkeypatch.context() as patch:
-        patch.setattr(lab, "_code_at_first_use", lambda modules, package: {"train": "another"})
+        patch.setattr(jobs, "code_at_first_use", lambda modules, package: {"train": "another"})
         lab.run(stale, store=tmp_path)
     report = sweep.run([Order(damaged, ("paper",)), Order(stale, ("paper",)), Order(other)], tmp_path, client)
     assert report.finished == [other.folder]
@@ -158,7 +164,8 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
     def without_a_disk(spec, checkpoint):
         import builtins
 
-        from nsr import files, lab
+        from nsr import files
+        from nsr.lab import seal, steps
 
         def refuse(*arguments):
             raise AssertionError("a worker writes")
@@ -168,23 +175,24 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
         def read_only(file, mode="r", *rest, **named):
             return refuse() if set(mode) & set("wax+") else real(file, mode, *rest, **named)
 
-        kept = files.write_whole, lab.write_whole
-        files.write_whole = lab.write_whole = refuse
+        kept = files.write_whole
+        files.write_whole = seal.write_whole = steps.write_whole = refuse
         builtins.open = read_only
         try:
             return original(spec, checkpoint)
         finally:
             builtins.open = real
-            files.write_whole, lab.write_whole = kept
+            files.write_whole = seal.write_whole = steps.write_whole = kept
 
-    monkeypatch.setattr(lab, "train_epoch", without_a_disk)
+    monkeypatch.setattr(steps, "train_epoch", without_a_disk)
     spec, writers = tiny_spec(seed=3), set()
 
     def write(path, content):
         writers.add(os.getpid())
         write_whole(path, content)
 
-    monkeypatch.setattr(lab, "write_whole", write)
+    monkeypatch.setattr(seal, "write_whole", write)
+    monkeypatch.setattr(steps, "write_whole", write)
     report = sweep.run([Order(spec)], tmp_path, client)
     assert report.finished == [spec.folder] and writers == {os.getpid()}
 
@@ -201,7 +209,7 @@ def test_a_worker_killed_in_the_middle_of_a_job_does_not_lose_the_sweep(client, 
 
     orders = [Order(tiny_spec(seed=seed), ("paper",)) for seed in range(3)]
     with monkeypatch.context() as patch:
-        patch.setattr(lab, "train_epoch", deadly)
+        patch.setattr(steps, "train_epoch", deadly)
         report = sweep.run(orders, tmp_path / "store", client)
     assert marker.exists() and report.failed == {} and len(report.finished) == 3
     for order in orders:
@@ -224,7 +232,7 @@ def test_a_run_that_a_machine_cannot_bear_is_listed_and_the_others_finish(one_th
             raise MemoryError("this run is\ntoo large")
         return original(spec, checkpoint)
 
-    monkeypatch.setattr(lab, "train_epoch", too_large)
+    monkeypatch.setattr(steps, "train_epoch", too_large)
     report = sweep.run([Order(tiny_spec(seed=seed)) for seed in range(2)], tmp_path, one_thread)
     assert report.finished == [tiny_spec(seed=1).folder]
     assert report.failed == {tiny_spec().folder: "MemoryError: this run is too large"}
