@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -319,12 +320,12 @@ NET = ("--dataset", "digits", "--sizes", "64,16,10", "--images", 100, "--set", "
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch) -> Path:
+def own(tmp_path, monkeypatch) -> Iterator[Path]:
     """The user's own store, no shipped one, and measurements of seconds."""
-    monkeypatch.setattr(lab, "MEASUREMENTS", KINDS)
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
-    return tmp_path / "own"
+    with mock.patch.dict(lab.MEASUREMENTS, KINDS, clear=True):
+        yield tmp_path / "own"
 
 
 def trained(*words: object) -> Path:

@@ -14,17 +14,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from nsr import data, lab, paths, reproduce, train, tune
+from nsr import contour, data, lab, mlp, mlp_init, paths, reproduce, train, tune
 from nsr.ascent import Ascent
 from nsr.attack import PAPER, STRONG, Attack
 from nsr.contour import Protocol
 from nsr.files import StoreError, write_whole
-from nsr.lab import Measurement, Spec
+from nsr.lab import Measurement, Spec, circumstances, fingerprint, jobs, seal, specification, steps, tensors
+from nsr.lab import store as stores
 from nsr.methods import METHODS, Method
 
 TINY: dict = {"dataset": "digits", "sizes": (64, 16, 10), "images": 200, "epochs": 3, "batch": 50}
@@ -37,12 +39,16 @@ KINDS = {
 }
 
 
+BOOK = dict(lab.MEASUREMENTS)
+
+
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path):
     """Measurements of seconds, and a user's own store that is nobody's."""
-    monkeypatch.setattr(lab, "MEASUREMENTS", KINDS)
     monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+    with mock.patch.dict(lab.MEASUREMENTS, KINDS, clear=True):
+        yield
 
 
 def tiny_spec(name: str = "standard", seed: int = 0, **numbers) -> Spec:
@@ -53,8 +59,7 @@ def tiny_spec(name: str = "standard", seed: int = 0, **numbers) -> Spec:
 def finished(tmp_path_factory) -> Path:
     """A store with one whole run; tests work on copies of it."""
     store = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab, "MEASUREMENTS", KINDS)
+    with mock.patch.dict(lab.MEASUREMENTS, KINDS, clear=True):
         lab.run(tiny_spec(), tuple(KINDS), store=store)
     return store
 
@@ -172,8 +177,8 @@ def test_no_name_leads_out_of_the_store(name):
 def test_all_images_of_a_data_set_may_be_trained_on():
     for name in ("mnist", "digits"):
         found = data.load(name)
-        assert (found.train.x.shape[1], len(found.train)) == (lab._WIDTH[name], lab._IMAGES[name])
-        assert int(found.train.y.max()) + 1 == lab._CLASSES
+        assert (found.train.x.shape[1], len(found.train)) == (specification._WIDTH[name], specification._IMAGES[name])
+        assert int(found.train.y.max()) + 1 == specification._CLASSES
 
 
 def test_all_specifications_of_the_book_are_sensible_and_none_shares_a_folder_with_another():
@@ -192,11 +197,11 @@ def test_a_stored_run_is_what_was_computed(store):
     assert [record["epoch"] for record in found.history] == [1, 2, 3]
     assert {"loss", "validation"} <= found.history[-1].keys() and "seconds" not in found.history[-1]
     generator = torch.Generator().manual_seed(spec.seed)
-    samples = lab._data("digits").train.first(200)
-    network = lab.mlp(lab.mlp_init(spec.sizes, generator))
+    samples = jobs._data("digits").train.first(200)
+    network = mlp(mlp_init(spec.sizes, generator))
     trained = train.fit(network, samples.x, samples.y, spec.method, generator=generator)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found.network.W, trained.W, strict=True))
-    part = lab._data("digits").test.first(40)
+    part = jobs._data("digits").test.first(40)
     clean = (found.network(part.x).argmax(1) == part.y).double().mean()
     assert found.contours["paper"].clean == pytest.approx(float(clean))
     assert found.contours["relative"].geometry == "relative" and found.contours["relative"].grid_w == GRID.grid_r
@@ -213,7 +218,7 @@ def test_the_provenance_says_what_decided_the_numbers(store):
 
 
 def test_a_stored_run_is_returned_and_not_computed_again(store, monkeypatch):
-    monkeypatch.setattr(lab, "next_job", None)
+    monkeypatch.setattr(steps, "next_job", None)
     assert lab.run(tiny_spec(), ("paper",), store=store).spec == tiny_spec()
 
 
@@ -257,9 +262,9 @@ def test_a_job_leaves_the_number_of_threads_as_it_was(tmp_path):
 
 def test_a_run_is_computed_where_there_is_no_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    lab._commit.cache_clear()
+    circumstances._commit.cache_clear()
     found = lab.run(tiny_spec(epochs=1), store=tmp_path)
-    lab._commit.cache_clear()
+    circumstances._commit.cache_clear()
     assert found.provenance["training"]["commit"] is None
 
 
@@ -285,9 +290,9 @@ def test_cells_behind_a_dead_one_are_skipped_unless_the_attack_is_the_paper_s(at
         measured.append((xi.eps_x, xi.eps_w[0]))
         return [0.0 if xi.eps_x >= 0.1 and xi.eps_w[0] >= 0.01 else 0.5]
 
-    monkeypatch.setattr(lab.contour, "attacked", dead_from_the_middle)
-    monkeypatch.setattr(lab.contour, "certifiable", dead_from_the_middle)
-    what, weights = Measurement(WIDE, attack), lab.save_tensors({"W1": torch.zeros(10, 64)})
+    monkeypatch.setattr(contour, "attacked", dead_from_the_middle)
+    monkeypatch.setattr(contour, "certifiable", dead_from_the_middle)
+    what, weights = Measurement(WIDE, attack), tensors.packed_weights((torch.zeros(10, 64),))
     rows: list[list[float]] = []
     for _ in WIDE.grid_x:
         rows.append(lab.measure_row(tiny_spec(), weights, what, rows))
@@ -301,9 +306,7 @@ def test_the_paper_s_attack_is_shown_as_it_came_out_and_others_as_the_lowest_ins
     rows = [[0.9, 0.2], [0.5, 0.6]]
     for attack, shown in ((PAPER, 0.6), (STRONG, 0.2), (None, 0.6)):
         record = {**Measurement(GRID, attack).record, "accuracy": rows}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lab, "MEASUREMENTS", {"paper": Measurement(GRID, PAPER)})
-            assert lab._contour(json.dumps(record).encode()).accuracy[1][1] == shown
+        assert stores._contour(json.dumps(record).encode()).accuracy[1][1] == shown
 
 
 # taken up where it stopped ------------------------------------------------------------------------------------------
@@ -318,7 +321,7 @@ def test_a_training_resumed_after_any_epoch_ends_in_the_same_weights(name, after
         job = lab.next_job(tmp_path / "cut", spec, ())
         lab.keep(tmp_path / "cut", job, *job.result())
     assert lab.progress(tmp_path / "cut", spec)["epoch"] == after and list(lab.runs(tmp_path / "cut")) == []
-    lab._data.cache_clear()  # nothing but the folder is left of the first process
+    jobs._data.cache_clear()  # nothing but the folder is left of the first process
     resumed = lab.run(spec, store=tmp_path / "cut")
     assert contents(resumed.folder) == contents(whole.folder)
 
@@ -333,7 +336,8 @@ def crash_at(write: int, monkeypatch) -> list[str]:
         write_whole(path, content)
         written.append(path.name)
 
-    monkeypatch.setattr(lab, "write_whole", failing)
+    monkeypatch.setattr(steps, "write_whole", failing)
+    monkeypatch.setattr(seal, "write_whole", failing)
     return written
 
 
@@ -480,10 +484,10 @@ def test_a_foreign_provenance_is_refused_in_one_line(content, store):
 def test_a_run_of_another_version_is_refused_in_one_line(store):
     folder = store / tiny_spec().folder
     for change in ({"contours": {}, "training": {}}, {"files": {}}, {"training": None}):
-        content = {k: v for k, v in lab._provenance(folder).items() if k != "sha256"} | change
+        content = {k: v for k, v in seal.read_provenance(folder).items() if k != "sha256"} | change
         other = Path(shutil.copytree(folder, folder.parent / f"other{len(str(change))}"))
-        sealed = {**content, "sha256": lab._sha256(lab._json(content))}
-        (other / "provenance.json").write_bytes(lab._json(sealed))
+        sealed = {**content, "sha256": seal.sha256(seal.as_json(content))}
+        (other / "provenance.json").write_bytes(seal.as_json(sealed))
         with pytest.raises(StoreError, match="not a run of this version") as caught:
             lab.load(other)
         assert "\n" not in str(caught.value)
@@ -537,18 +541,18 @@ def test_a_module_that_is_gone_makes_a_run_stale(store, package):
     assert lab.load(store / tiny_spec().folder).stale == ("directions",)
 
 
-@pytest.mark.parametrize("module", [path.stem for path in sorted(paths.PACKAGE.glob("*.py"))])
+@pytest.mark.parametrize("module", [str(p.relative_to(paths.PACKAGE)) for p in sorted(paths.PACKAGE.rglob("*.py"))])
 def test_a_fingerprint_sees_code_and_not_comments_docstrings_or_empty_lines(module):
-    source = (paths.PACKAGE / f"{module}.py").read_text()
-    bare = lab._bare(source)
-    assert lab._bare("# a comment\n\n" + source.replace("\n\n", "\n\n\n") + "\n# another\n") == bare
-    assert lab._bare(source + "\nextra = 1\n") != bare and '"""Floor' not in bare
+    source = (paths.PACKAGE / module).read_text()
+    bare = fingerprint._bare(source)
+    assert fingerprint._bare("# a comment\n\n" + source.replace("\n\n", "\n\n\n") + "\n# another\n") == bare
+    assert fingerprint._bare(source + "\nextra = 1\n") != bare and '"""Floor' not in bare
     lines = [line for line in bare.splitlines() if not line.strip().startswith(('"', "'", "#"))]
     assert all(line.strip() for line in lines)
 
 
 def test_code_that_shares_a_line_with_a_docstring_is_seen():
-    assert lab._bare('def f(x): "words"\n') != lab._bare('def f(x, y): "words"\n')
+    assert fingerprint._bare('def f(x): "words"\n') != fingerprint._bare('def f(x, y): "words"\n')
 
 
 def test_a_stale_run_is_refused_and_not_used_until_it_is_removed(store, package):
@@ -592,8 +596,7 @@ def imports(module: str) -> set[str]:
     return {module}.union(*(imports(part) for part in direct))
 
 
-def test_the_measurements_of_the_book_hold_the_budgets_of_the_paper(monkeypatch):
-    monkeypatch.undo()
-    for name, what in lab.MEASUREMENTS.items():
+def test_the_measurements_of_the_book_hold_the_budgets_of_the_paper():
+    for name, what in BOOK.items():
         assert what.record == json.loads(json.dumps(asdict(what))) and what.inherits == (what.attack != PAPER), name
-    assert lab.MEASUREMENTS["full"].protocol.images == 10_000 and METHODS.keys() >= {"standard", "at", "jiwp"}
+    assert BOOK["full"].protocol.images == 10_000 and METHODS.keys() >= {"standard", "at", "jiwp"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_a_candidate_whose_contours_failed_counts_as_failed(candidates, shelf):
 def test_the_choice_is_read_back_as_a_table_of_methods(candidates, tmp_path):
     candidates("at", (0.96, 0.2, 0.2), None, (0.96, 0.3, 0.3))
     tune.write(STORE, tmp_path / "table.json")
-    assert tune.chosen(tmp_path / "table.json") == {"at": lab.replace(METHODS["at"], lr=0.3)}
+    assert tune.chosen(tmp_path / "table.json") == {"at": replace(METHODS["at"], lr=0.3)}
     written = json.loads((tmp_path / "table.json").read_text())
     assert written["procedure"]["seed"] == tune.SEED and len(written["candidates"]) == 6
 
@@ -176,7 +177,7 @@ def test_quick_runs_are_compared_with_the_written_reference(shelf, tmp_path, mon
 
 
 def test_a_changed_shipped_run_is_no_reference(tmp_path, monkeypatch):
-    monkeypatch.setattr(lab, "MEASUREMENTS", {"paper": Measurement(GRID, BRIEF)})
+    monkeypatch.setitem(lab.MEASUREMENTS, "paper", Measurement(GRID, BRIEF))
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
     spec = lab.spec("standard", epochs=1, **TINY)
     monkeypatch.setattr(reproduce, "orders", lambda scale: [reproduce.Order(spec, ("paper",))])
@@ -191,8 +192,9 @@ def test_a_changed_shipped_run_is_no_reference(tmp_path, monkeypatch):
 
 def test_quick_and_tuning_runs_are_trained_and_measured_for_real(tmp_path, monkeypatch):
     """One run of each, through `lab` and back, on a tiny net."""
-    kinds = {"quick": Measurement(GRID, BRIEF), "validation": Measurement(GRID, BRIEF, part="validation")}
-    monkeypatch.setattr(lab, "MEASUREMENTS", kinds | {"validation_certified": Measurement(GRID, part="validation")})
+    monkeypatch.setitem(lab.MEASUREMENTS, "quick", Measurement(GRID, BRIEF))
+    monkeypatch.setitem(lab.MEASUREMENTS, "validation", Measurement(GRID, BRIEF, part="validation"))
+    monkeypatch.setitem(lab.MEASUREMENTS, "validation_certified", Measurement(GRID, part="validation"))
     monkeypatch.setattr(lab, "spec", partial(lab.spec, **TINY))
     monkeypatch.setattr(tune, "EPOCHS", 1)
     monkeypatch.setattr(tune, "CANDIDATES", {"standard": [{"lr": 0.1}, {"lr": 0.2}]})

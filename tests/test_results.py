@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_ablations_are_not_among_the_runs_of_a_row(change):
 
 def test_a_new_title_does_not_hide_the_runs_of_a_row(monkeypatch):
     run = a_run("at")
-    monkeypatch.setitem(METHODS, "at", lab.replace(METHODS["at"], title="Adversarial training"))
+    monkeypatch.setitem(METHODS, "at", replace(METHODS["at"], title="Adversarial training"))
     assert results.by_method([run])["at"] == (run,)
 
 

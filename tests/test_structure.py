@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import nbformat
@@ -112,6 +113,29 @@ def test_a_module_imports_only_from_floors_below_its_own(path: Path) -> None:
         assert FLOOR[other] < FLOOR[module], f"{module} (floor {FLOOR[module]}) imports {other} (floor {FLOOR[other]})"
 
 
+def test_the_rooms_of_a_package_import_one_another_in_no_circle() -> None:
+    """Through the package's front, `__init__.py`, none imports another: that would be a circle, too."""
+    for front in (ROOT / "nsr").glob("*/__init__.py"):
+        package, graph = f"nsr.{front.parent.name}", {}
+        for path in front.parent.glob("*.py"):
+            nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+            inside = [node for node in nodes if (node.module or "").startswith(package)]
+            named = {name.name for node in inside if node.module == package for name in node.names}
+            graph[path.stem] = {node.module.removeprefix(package + ".") for node in inside if node.module != package}
+            graph[path.stem] |= {name if (front.parent / f"{name}.py").exists() else "__init__" for name in named}
+        assert set(TopologicalSorter(graph).static_order()) == graph.keys()  # a circle raises
+
+
+@each_module
+def test_a_name_with_an_underscore_stays_in_its_module(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "nsr" in (node.module or "")]
+    assert not [name.name for node in imports for name in node.names if name.name.startswith("_")]
+    modules = {name.asname or name.name for node in imports for name in node.names}
+    reached = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    assert not [f"{n.value.id}.{n.attr}" for n in reached if n.value.id in modules and re.match(r"_[a-z]", n.attr)]
+
+
 @pytest.mark.parametrize("module", sorted({module_name(path) for path in MODULES}))
 def test_a_module_says_on_which_floor_it_stands(module: str) -> None:
     file, package = ROOT / "nsr" / f"{module}.py", ROOT / "nsr" / module / "__init__.py"
@@ -128,7 +152,7 @@ def test_only_the_command_line_the_sweeps_and_the_book_print(path: Path) -> None
 
 
 def test_importing_the_package_loads_neither_the_book_nor_the_sweeps() -> None:
-    heavy = ("papermill", "dask", "seaborn", "typer", "pydantic", "foolbox")
+    heavy = ("papermill", "dask", "seaborn", "plotly", "typer", "pydantic", "foolbox")
     code = f"import sys, nsr; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

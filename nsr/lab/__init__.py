@@ -1,0 +1,43 @@
+"""Floor 6: from a specification to a run: a trained network and its contours, loaded if it is stored, else computed.
+
+A run is a folder of a store: `spec.json`, `weights.safetensors`, `history.json`, `contours/*.json` and
+`provenance.json`, which holds the digest of every other file and its own. What is unfinished lies there too, so every
+run is taken up where it stopped.
+
+`next_job` says what a run lacks next, `Job.result` computes it from values alone, wherever that is, and `keep` puts it
+into the store: one loop over the three is `run`, and the same loop over many runs and workers is `sweep`.
+"""
+
+from nsr.lab.fingerprint import MEASURING, TRAINING, fingerprints
+from nsr.lab.jobs import Job, measure_row, train_epoch
+from nsr.lab.measurements import FEW_CELLS, MEASUREMENTS, Measurement, measurement
+from nsr.lab.specification import NUMBERS, SIZES, Spec, spec
+from nsr.lab.steps import keep, next_job, progress, run
+from nsr.lab.store import Run, folders, load, refuse_stale, runs, stored
+
+__all__ = [
+    "FEW_CELLS",
+    "MEASUREMENTS",
+    "MEASURING",
+    "Job",
+    "Measurement",
+    "NUMBERS",
+    "Run",
+    "SIZES",
+    "Spec",
+    "TRAINING",
+    "fingerprints",
+    "folders",
+    "keep",
+    "load",
+    "measure_row",
+    "measurement",
+    "next_job",
+    "progress",
+    "refuse_stale",
+    "run",
+    "runs",
+    "spec",
+    "stored",
+    "train_epoch",
+]

@@ -1,0 +1,56 @@
+"""What is measured of a run: the kinds of contours, each an attack or certificates over a grid of budgets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from nsr.attack import PAPER, STRONG, Attack
+from nsr.contour import BRIEF, FULL, SMALL, Protocol
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One kind of contour: who attacks (None: certificates), over which grid, on how many test images."""
+
+    protocol: Protocol
+    attack: Attack | None = None
+    geometry: str = "absolute"
+    part: str = "test"  # of the data set
+
+    @property
+    def grid_w(self) -> tuple[float, ...]:
+        return self.protocol.grid_w if self.geometry == "absolute" else self.protocol.grid_r
+
+    @property
+    def inherits(self) -> bool:
+        """Whether a cell behind one where nothing was left is known: the truth there is 0, and the paper's attack
+        is reported as it comes out, whatever the truth."""
+        return self.attack != PAPER
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+
+FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
+MEASUREMENTS: dict[str, Measurement] = {
+    "paper": Measurement(BRIEF, PAPER),
+    "strong": Measurement(BRIEF, STRONG),
+    "relative": Measurement(BRIEF, STRONG, "relative"),
+    "certified": Measurement(SMALL),
+    "small": Measurement(SMALL, STRONG),
+    "full": Measurement(FULL, PAPER),
+    "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),
+    # what the numbers of the methods are chosen by: a brief scale-free attack, and certificates
+    "validation": Measurement(FEW_CELLS, Attack((replace(STRONG.members[-1], steps=50),)), part="validation"),
+    "validation_certified": Measurement(SMALL, part="validation"),
+}
+
+
+def measurement(name: str) -> Measurement:
+    """The kind of contour of this name."""
+    if name not in MEASUREMENTS:
+        raise ValueError(f"unknown kind of contour {name!r}: choose one of {', '.join(MEASUREMENTS)}")
+    return MEASUREMENTS[name]

@@ -1,0 +1,55 @@
+"""Weights and the state of a training as bytes, and back."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from nsr import train
+from nsr.files import StoreError
+from nsr.network import Weights
+
+
+def packed_state(state: train.State) -> bytes:
+    """A checkpoint: the tensors of a training under way, its epoch and its history."""
+    tensors = _named(state.W)
+    for at, parts in state.optimiser.items():
+        tensors |= {f"optimiser.{at}.{name}": part for name, part in parts.items() if part is not None}
+    words = {"epoch": str(state.epoch), "history": json.dumps(state.history)}
+    return save({**tensors, "generator": state.generator}, words)
+
+
+def unpacked_state(checkpoint: bytes) -> train.State:
+    """The state of a training that a checkpoint holds; a damaged one is refused."""
+    try:
+        tensors = load(checkpoint)
+        size = int.from_bytes(checkpoint[:8], "little")
+        words = json.loads(checkpoint[8 : 8 + size])["__metadata__"]
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise StoreError(f"is damaged ({' '.join(str(error).split())}); remove it to start afresh") from None
+    optimiser: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimiser."):
+            _, at, name = key.split(".")
+            optimiser.setdefault(int(at), {})[name] = tensor
+    history = tuple(json.loads(words["history"]))
+    return train.State(int(words["epoch"]), _in_order(tensors), optimiser, tensors["generator"], history)
+
+
+def packed_weights(W: Weights) -> bytes:
+    return save(_named(W))
+
+
+def unpacked_weights(content: bytes) -> Weights:
+    return _in_order(load(content))
+
+
+def _named(W: Weights) -> dict[str, torch.Tensor]:
+    return {f"W{m}": W_m for m, W_m in enumerate(W, start=1)}
+
+
+def _in_order(tensors: dict[str, torch.Tensor]) -> Weights:
+    return tuple(tensors[f"W{m}"] for m in range(1, 1 + sum(key.startswith("W") for key in tensors)))
