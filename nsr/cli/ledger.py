@@ -1,0 +1,48 @@
+"""`nsr claims` and `provenance`: what the stored runs say, and where everything came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nsr import claims, provenance
+from nsr.cli.terminal import refusals
+from nsr.files import write_whole
+
+
+def claims_command(
+    store: Annotated[Path | None, typer.Option(help="folder of runs to decide by; default: the shipped ones")] = None,
+    interval: Annotated[
+        Literal["bootstrap", "student"], typer.Option(help="of a difference over seeds; Student's is the wider")
+    ] = "bootstrap",
+    out: Annotated[Path | None, typer.Option(help="write the ledger there as JSON, with every number")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the table there as markdown")] = None,
+) -> None:
+    """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed."""
+    with refusals():
+        shelf = claims.shelf(*([store] if store else []))
+        found = claims.ledger(shelf, claims.Rules(interval=interval))
+        if out:
+            write_whole(out, claims.to_json(shelf, claims.Rules(interval=interval)).encode())
+        if markdown:
+            write_whole(markdown, claims.markdown(found).encode())
+    for name, row in found.items():
+        typer.echo(f"{name}  {row.words:50}  {row.claim.title}")
+        typer.echo(f"    {claims.number(row.cases[0].telling)}")
+        for setting in row.undecided:
+            typer.echo(f"    too few seeds: {setting}")
+    for run in claims.used(shelf):
+        if run.stale:
+            typer.echo(f"nsr: stale: {run.folder.name}: {', '.join(run.stale)} changed since", err=True)
+
+
+def provenance_command() -> None:
+    """Write codecheck.yml and ro-crate-metadata.json: what is in this repository, for machines.
+
+    Both are computed from the tree, the stored runs included, and hold no time: without a change they stay the same.
+    """
+    with refusals():
+        written = provenance.write()
+    typer.echo(f"written: {', '.join(path.name for path in written)}")

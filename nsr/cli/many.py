@@ -1,0 +1,89 @@
+"""`nsr tune` and `reproduce`: many runs at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from tqdm import tqdm
+
+from nsr import reproduce, sweep, tune
+from nsr.cli.options import Scheduler, Workers
+from nsr.cli.terminal import refusals, row
+from nsr.lab import Job
+from nsr.methods import METHODS
+
+
+def tune_command(
+    store: Annotated[Path, typer.Option(help="folder for the candidates' runs")] = Path("runs/tuning"),
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    out: Annotated[Path, typer.Option(help="where the table of candidates is written")] = Path("tuning.json"),
+) -> None:
+    """Choose the numbers of all methods on validation images, as the book's were chosen, and write the table.
+
+    Takes about 15 minutes on two cores; candidates that are stored are not trained again.
+    """
+    with refusals(), sweep.cluster(scheduler, workers) as client:
+        report = _swept(tune.orders(), store, client)
+        records = tune.write(store, out)
+    for record in records:
+        numbers = ", ".join(f"{name}={value}" for name, value in record["numbers"].items())
+        if record["clean"] is None:
+            typer.echo(f"  {record['method']:15} {numbers:36} failed")
+        else:
+            entries = [f"{100 * record['clean']:.2f}", f"{record['auc']:.3f}", f"{record['certified']:.3f}"]
+            typer.echo(row(record["method"], entries) + f"  {numbers}{'  <- chosen' if record['chosen'] else ''}")
+    typer.echo(f"\nwritten: {out}")
+    _end(report)
+
+
+def reproduce_command(
+    scale: Annotated[
+        Literal["quick", "paper"], typer.Option(help="quick: minutes; paper: a night on two cores")
+    ] = "quick",
+    store: Annotated[Path, typer.Option(help="folder for these runs, apart from all others")] = Path("runs/reproduced"),
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    only: Annotated[list[str] | None, typer.Option(help="these methods alone; may be repeated")] = None,
+) -> None:
+    """Compute the runs of the book from nothing and compare them with those that are shipped.
+
+    What is interrupted goes on where it stopped when the same command is given again. Exit code 1: a run failed, or
+    a number differs from the reference by more than the tolerance.
+    """
+    with refusals():
+        if unknown := sorted(set(only or []) - set(METHODS)):
+            raise ValueError(f"unknown method {unknown[0]!r}: choose one of {', '.join(METHODS)}")
+        orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
+        with sweep.cluster(scheduler, workers) as client:
+            report = _swept(orders, store, client)
+        found = reproduce.compare(scale, store)
+    for agreement in found:
+        mark = "" if agreement.agrees else "  <- differs"
+        numbers = [f"{agreement.ours:.3f}", f"{agreement.reference:.3f}"]
+        typer.echo(f"{agreement.run:28} {agreement.what:20}" + "".join(f"{n:>9}" for n in numbers) + mark)
+    apart = sum(not agreement.agrees for agreement in found)
+    typer.echo(f"\n{len(found) - apart} of {len(found)} numbers agree with the reference within {reproduce.TOLERANCE}")
+    _end(report, failed=apart > 0 or not found)
+
+
+def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> sweep.Report:
+    with contextlib.closing(tqdm(total=sum(order.jobs for order in orders), unit="job")) as bar:
+
+        def watch(job: Job | None, done: int) -> None:
+            bar.update(done)
+            if job is not None:
+                bar.set_postfix_str(f"{job.spec.folder} {job.what}")
+
+        return sweep.run(orders, store, client, watch)
+
+
+def _end(report: sweep.Report, failed: bool = False) -> None:
+    for folder, reason in report.failed.items():
+        typer.echo(f"nsr: failed: {folder}: {reason}", err=True)
+    if report.failed or failed:
+        raise typer.Exit(1)

@@ -1,0 +1,144 @@
+"""`nsr train`, `contour` and `runs`: one run, computed or looked at."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from tqdm import tqdm
+
+from nsr import lab, paths
+from nsr.cli.options import Store
+from nsr.cli.terminal import percent, refusals, row
+from nsr.files import StoreError
+from nsr.lab import Job, Run
+from nsr.methods import METHODS
+
+Seed = Annotated[int, typer.Option(min=0, help="of first weights, order of the samples and inner attacks")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="replace a number of the row; may be repeated")
+]
+Images = Annotated[int | None, typer.Option(min=1, help="train on the first so many images; default: all")]
+
+
+def train_command(
+    method: Annotated[str, typer.Argument(help=f"a row of the table of methods: {', '.join(METHODS)}")],
+    seed: Seed = 0,
+    dataset: Annotated[Literal["mnist", "fashion-mnist", "digits"], typer.Option(help="what to train on")] = "mnist",
+    sizes: Annotated[str, typer.Option(help="widths from input to classes")] = ",".join(map(str, lab.SIZES)),
+    images: Images = None,
+    numbers: Set = None,
+    store: Store = None,
+) -> None:
+    """Train one network by a row of the table of methods and store it as a run.
+
+    For example
+
+    \b
+        nsr train at_beta_high --seed 3
+        nsr train at --set attack_x=0.1 --set epochs=4 --images 10000
+
+    A run that is interrupted goes on from its last finished epoch when the same command is given again, and ends in
+    the weights that it would have had. A run that is stored already is shown, not computed again.
+    """
+    with refusals():
+        widths = _sizes(sizes)
+        spec = lab.spec(method, seed, dataset=dataset, sizes=widths, images=images, **_changes(numbers or []))
+        bar = tqdm(total=spec.method.epochs, desc=spec.folder, unit="epoch")
+        with contextlib.closing(bar):
+            found = lab.run(spec, store=store, watch=lambda job, value: _epoch(bar, job, store))
+    typer.echo("\n".join(_runs_table([found])))
+    typer.echo(f"\nin {found.folder}")
+
+
+def contour_command(
+    run: Annotated[str, typer.Argument(help="a run as `nsr runs` names it, or the start of its name")],
+    kind: Annotated[str, typer.Argument(help=f"what to measure: {', '.join(lab.MEASUREMENTS)}")],
+    store: Store = None,
+) -> None:
+    """Measure a contour of a stored run: accuracy over a grid of input and weight radii.
+
+    paper: the paper's attack; strong, relative: the strong attack over absolute and relative weight radii; certified,
+    small: certificates, and the strong attack on their grid; full: the paper's attack on 11 x 11 cells and 10,000
+    images. A contour that is interrupted goes on from its last finished row of cells.
+    """
+    with refusals():
+        rows = len(lab.measurement(kind).protocol.grid_x)
+        chosen = _chosen(run, store)
+        with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
+            found = lab.run(chosen.spec, (kind,), store=store or chosen.folder.parent, watch=lambda *_: bar.update())
+    measured = found.contours[kind]
+    typer.echo(f"accuracy (%), one line for each eps_x, {measured.geometry} weight radii from left to right")
+    typer.echo(row("", [f"{radius:.3g}" for radius in measured.grid_w]))
+    for eps_x, accuracies in zip(measured.grid_x, measured.accuracy, strict=True):
+        typer.echo(row(f"{eps_x:.3g}", percent(accuracies)))
+    typer.echo(f"\nAUC {measured.auc:.3f}")
+
+
+def runs_command(store: Store = None) -> None:
+    """List the stored runs, the shipped and your own, every file checked against its digest.
+
+    A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
+    """
+    found, refused = [], []
+    for folder in lab.folders(*([store] if store else [])):
+        try:
+            found.append(lab.load(folder))
+        except StoreError as error:
+            refused.append(str(error))
+    typer.echo("\n".join(_runs_table(found)) if found else "there are no runs yet: see nsr train --help")
+    for message in refused:
+        typer.echo(f"nsr: refused: {message}", err=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
+    """The bar after an epoch, with what the epoch's record says."""
+    record = lab.progress(store or paths.store(), job.spec)
+    bar.update(record["epoch"] - bar.n)
+    bar.set_postfix_str(f"loss {record['loss']:.3f}, validation {100 * record['validation']:.1f} %")
+
+
+def _chosen(name: str, store: Path | None) -> Run:
+    folders = [folder for folder in lab.folders(*([store] if store else [])) if folder.name.startswith(name)]
+    if len(folders) != 1:
+        what = f"{len(folders)} runs begin with" if folders else "no run begins with"
+        raise ValueError(f"{what} {name!r}: nsr runs lists them all")
+    return lab.load(folders[0])
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r}") from None
+
+
+def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
+    found: dict[str, float | str] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
+        if name not in lab.NUMBERS:
+            raise ValueError(f"unknown number {name!r}: a method has {', '.join(lab.NUMBERS)}")
+        try:
+            number = float(value)
+            found[name] = int(number) if number.is_integer() and "." not in value else number
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _runs_table(found: Sequence[Run]) -> Iterator[str]:
+    kinds = [name for name in lab.MEASUREMENTS if any(name in run.contours for run in found)]
+    yield f"{'run':34}{'validation':>11}" + "".join(f"{'AUC ' + name:>15}" for name in kinds) + f"{'s':>8}"
+    for run in found:
+        aucs = [f"{run.contours[name].auc:.3f}" if name in run.contours else "-" for name in kinds]
+        stale = f"  stale: {', '.join(run.stale)}" if run.stale else ""
+        clean = f"{100 * run.history[-1]['validation']:.2f} %"
+        yield f"{run.folder.name:34}{clean:>11}" + "".join(f"{auc:>15}" for auc in aucs) + f"{run.seconds:>8.0f}{stale}"

@@ -1,0 +1,39 @@
+"""What all commands share: the end in one line and an exit code where something cannot be done, and rows of a table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import typer
+
+from nsr.data import DataError
+from nsr.files import StoreError
+from nsr.train import CollapseError
+
+REFUSED, INTERRUPTED = 2, 130
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What cannot be done ends in one line and an exit code."""
+    try:
+        yield
+    except (ValueError, StoreError, DataError, OSError, CollapseError) as error:
+        stop(str(error), REFUSED)
+    except KeyboardInterrupt:
+        stop("interrupted; the same command goes on from what is stored", INTERRUPTED)
+
+
+def stop(message: str, code: int) -> NoReturn:
+    typer.echo(f"nsr: {' '.join(message.split())}", err=True)
+    raise typer.Exit(code)
+
+
+def row(name: str, entries: Sequence[str]) -> str:
+    return f"  {name:15}" + "".join(f"{entry:>9}" for entry in entries)
+
+
+def percent(shares: Sequence[float]) -> list[str]:
+    return [f"{100 * share:.1f}" for share in shares]
