@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load, save
 
 from nsr import contour, data, lab, mlp, mlp_init, paths, reproduce, train, tune
 from nsr.ascent import Ascent
@@ -420,6 +421,32 @@ def test_a_damaged_checkpoint_is_refused_with_its_name(tmp_path):
     path = tmp_path / spec.folder / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(StoreError, match=r"checkpoint\.safetensors: is damaged \(.*\); remove it"):
+        lab.run(spec, store=tmp_path)
+
+
+def test_a_changed_byte_of_a_checkpoint_is_refused_with_its_name(tmp_path):
+    spec = tiny_spec()
+    job = lab.next_job(tmp_path, spec, ())
+    lab.keep(tmp_path, job, *job.result())
+    path = tmp_path / spec.folder / "checkpoint.safetensors"
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    for at in (*range(0, header, 3), *range(header, len(content), 199), len(content) - 1):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(StoreError, match=rf"{path}: is damaged \(.*\); remove it to start afresh"):
+            lab.next_job(tmp_path, spec, ())
+    path.write_bytes(content)
+    assert lab.next_job(tmp_path, spec, ()).what == "training"
+
+
+def test_a_checkpoint_without_a_digest_is_refused(tmp_path):
+    """As an older version wrote them."""
+    spec = tiny_spec()
+    job = lab.next_job(tmp_path, spec, ())
+    lab.keep(tmp_path, job, *job.result())
+    path = tmp_path / spec.folder / "checkpoint.safetensors"
+    path.write_bytes(save(load(path.read_bytes()), {"epoch": "1", "history": "[]"}))
+    with pytest.raises(StoreError, match=r"checkpoint\.safetensors: is damaged \(its digest is missing.*; remove it"):
         lab.run(spec, store=tmp_path)
 
 

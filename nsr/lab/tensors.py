@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 
 from nsr import train
 from nsr.files import StoreError
+from nsr.lab.seal import sha256
 from nsr.network import Weights
 
 
@@ -18,8 +19,9 @@ def packed_state(state: train.State) -> bytes:
     tensors = _named(state.W)
     for at, parts in state.optimiser.items():
         tensors |= {f"optimiser.{at}.{name}": part for name, part in parts.items() if part is not None}
+    tensors["generator"] = state.generator
     words = {"epoch": str(state.epoch), "history": json.dumps(state.history)}
-    return save({**tensors, "generator": state.generator}, words)
+    return save(tensors, {**words, "sha256": _digest(tensors, words)})
 
 
 def unpacked_state(checkpoint: bytes) -> train.State:
@@ -28,6 +30,8 @@ def unpacked_state(checkpoint: bytes) -> train.State:
         tensors = load(checkpoint)
         size = int.from_bytes(checkpoint[:8], "little")
         words = json.loads(checkpoint[8 : 8 + size])["__metadata__"]
+        if words.pop("sha256", None) != _digest(tensors, words):
+            raise ValueError("its digest is missing or another")
     except (SafetensorError, ValueError, KeyError) as error:
         raise StoreError(f"is damaged ({' '.join(str(error).split())}); remove it to start afresh") from None
     optimiser: dict[int, dict[str, torch.Tensor]] = {}
@@ -37,6 +41,11 @@ def unpacked_state(checkpoint: bytes) -> train.State:
             optimiser.setdefault(int(at), {})[name] = tensor
     history = tuple(json.loads(words["history"]))
     return train.State(int(words["epoch"]), _in_order(tensors), optimiser, tensors["generator"], history)
+
+
+def _digest(tensors: dict[str, torch.Tensor], words: dict[str, str]) -> str:
+    """Of all that a checkpoint holds; safetensors writes tensors in one order, but words in any."""
+    return sha256(save(tensors) + json.dumps(words, sort_keys=True).encode())
 
 
 def packed_weights(W: Weights) -> bytes:
