@@ -513,7 +513,6 @@ def test_tune_prints_and_writes_the_table_of_candidates(scheduler, own, tmp_path
 
 def test_tune_lists_a_candidate_that_failed_and_ends_with_1(scheduler, own, tmp_path, monkeypatch):
     monkeypatch.setitem(tune.CANDIDATES, "standard", [{"lr": 0.1}, {"lr": 1e30}])
-    monkeypatch.setattr(tune, "EPOCHS", 2)  # one step alone stays finite
     done = nsr("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json")
     assert done.exit_code == 1 and re.search(r"standard .*lr=1e\+30 +failed", done.stdout)
     assert re.match(r"nsr: failed: standard-100-\w+: CollapseError: ", done.stderr.splitlines()[-1])

@@ -251,6 +251,32 @@ def test_a_training_that_diverges_leaves_no_run(tmp_path):
     assert list(lab.runs(tmp_path)) == []
 
 
+def test_a_training_whose_only_step_diverges_leaves_no_run(tmp_path):
+    """The weights stay finite, so the loop of `train` ends well; the logits do not."""
+    spec = tiny_spec(lr=1e30, epochs=1, batch=200)
+    samples, generator = data.load("digits").train.first(200), torch.Generator().manual_seed(0)
+    reached = train.fit(mlp(mlp_init(spec.sizes, generator)), samples.x, samples.y, spec.method, generator=generator)
+    assert all(torch.isfinite(W_m).all() for W_m in reached.W)
+    with pytest.raises(train.CollapseError, match=r"diverged to NaN or infinite logits: try a rate below lr=1e\+30"):
+        lab.run(spec, store=tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "scale, message",
+    [(float("nan"), "training diverged"), (1e30, "training diverged"), (0.0, "gives every input the same logits")],
+)
+def test_whatever_weights_a_last_step_leaves_a_dead_network_is_no_run(scale, message, tmp_path, monkeypatch):
+    def states(network, x, y, method, *, generator, state):
+        W = tuple(scale * W_m for W_m in network.W)
+        yield train.State(1, W, {}, generator.get_state(), ({"epoch": 1, "loss": 0.0},))
+
+    monkeypatch.setattr(train, "states", states)
+    with pytest.raises(train.CollapseError, match=message):
+        lab.run(tiny_spec(epochs=1), store=tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_a_job_leaves_the_number_of_threads_as_it_was(tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nsr import contour, data, paths, train
 from nsr.contour import GEOMETRIES
@@ -18,7 +19,9 @@ from nsr.lab.fingerprint import MEASURING, TRAINING, code_at_first_use
 from nsr.lab.measurements import Measurement
 from nsr.lab.specification import Spec
 from nsr.lab.tensors import packed_state, unpacked_state, unpacked_weights
-from nsr.network import Network, mlp, mlp_init
+from nsr.methods import Method
+from nsr.network import mlp, mlp_init
+from nsr.train import CollapseError
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Job:
 
 
 def train_epoch(spec: Spec, checkpoint: bytes | None) -> bytes:
-    """The state after one more epoch; its record says how well the validation images are classified."""
+    """The state after one more epoch; its record says how well the validation images are classified.
+
+    A network that has diverged or collapsed is refused, so that none is kept as a run, whichever step it was.
+    """
     parts = _data(spec.dataset)
     samples = parts.train if spec.images is None else parts.train.first(spec.images)
     generator = torch.Generator().manual_seed(spec.seed)
@@ -56,7 +62,9 @@ def train_epoch(spec: Spec, checkpoint: bytes | None) -> bytes:
     state = None if checkpoint is None else unpacked_state(checkpoint)
     reached = next(train.states(network, samples.x, samples.y, spec.method, generator=generator, state=state))
     *before, record = reached.history
-    record = {**record, "validation": _accuracy(network.at(reached.W), parts.validation)}
+    logits = network.at(reached.W)(parts.validation.x)
+    _refuse_collapse(logits, spec.method)
+    record = {**record, "validation": _accuracy(logits, parts.validation)}
     return packed_state(train.State(reached.epoch, reached.W, reached.optimiser, reached.generator, (*before, record)))
 
 
@@ -83,5 +91,19 @@ def _data(name: str) -> data.Dataset:
     return data.load(name)
 
 
-def _accuracy(network: Network, split: Split) -> float:
-    return round(float((network(split.x).argmax(-1) == split.y).double().mean()), 6)
+def _refuse_collapse(logits: Tensor, method: Method) -> None:
+    """`train` asks the weights and one batch; here the answers to all validation images are asked.
+
+    Weights may be finite and so large that the logits overflow: `train` would find that in its next step, and behind
+    the last there is none.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise CollapseError(f"training diverged to NaN or infinite logits: try a rate below lr={method.lr}")
+    if bool((logits == logits[0]).all()):
+        raise CollapseError(
+            "the network has collapsed: it gives every input the same logits; weaken or ramp the added terms"
+        )
+
+
+def _accuracy(logits: Tensor, split: Split) -> float:
+    return round(float((logits.argmax(-1) == split.y).double().mean()), 6)
