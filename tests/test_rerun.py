@@ -12,7 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
-from nsr import cli, paths, rerun
+from nsr import cli, data, paths, rerun
 from nsr.rerun.headlines import headlines, said
 from nsr.rerun.parameters import declared
 
@@ -322,9 +322,32 @@ def test_a_parameter_may_be_set_in_one_chapter_alone(tree: Path) -> None:
     assert rerun.plan({"n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "5"}}
     assert rerun.plan({"01.n": "5"}) == {"01_first": {"n": 5}}
     assert rerun.plan({"n": "word", "01.n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "word"}}
-    with pytest.raises(ValueError, match="01_first: n takes int"):
+    with pytest.raises(ValueError, match="01_first: n takes int.*; one by one it fits as 02.n=word$"):
         rerun.plan({"n": "word"})
     with pytest.raises(ValueError, match="01_first: unknown parameter m"):
         rerun.plan({"01.m": 1})
     with pytest.raises(ValueError, match="no chapter is called '3'"):
         rerun.plan({"3.n": 1})
+
+
+# ---------------------------------------------------------------- data sets
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "01", "-p", "dataset", "fashion-mnist"), ("book", "--set", "dataset=fashion-mnist")]
+)
+def test_a_data_set_that_is_out_of_reach_costs_one_line_and_executes_nothing(
+    words: tuple[str, ...], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chapter = tree / "chapters" / "01_first.ipynb"
+    chapter.write_text(
+        chapter.read_text().replace("n: int = 2  # how many; at least 0", 'dataset: str = \\"mnist\\"  # which')
+    )
+
+    def missing(name: str) -> None:
+        raise data.DataError(f"{name} is not here and could not be downloaded")
+
+    monkeypatch.setattr(data, "load", missing)
+    message = nsr(*words, code=cli.REFUSED)
+    assert message == "nsr: fashion-mnist is not here and could not be downloaded\n"
+    assert not (tree / "_build").exists()

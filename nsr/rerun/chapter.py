@@ -19,7 +19,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-from nsr import book, paths
+from nsr import book, data, paths
 from nsr.files import write_whole
 from nsr.rerun.parameters import check, of_chapter
 
@@ -49,6 +49,7 @@ class Rerun:
 def run(chapter: Path, given: Mapping[str, object]) -> Rerun:
     """Check the parameters, execute the chapter with them, build its page. Nothing runs before the check is passed."""
     changes = check(of_chapter(chapter), given, chapter.stem)
+    have_data(changes)
     folder = paths.BUILD / "runs" / f"{chapter.stem}-{digest(changes)}"
     shutil.rmtree(folder, ignore_errors=True)
     notebook = folder / chapter.name
@@ -62,6 +63,12 @@ def run(chapter: Path, given: Mapping[str, object]) -> Rerun:
     build(source, folder / "html")
     shutil.rmtree(source)
     return Rerun(changes, notebook, folder / "html" / "chapters" / f"{chapter.stem}.html")
+
+
+def have_data(changes: Mapping[str, object]) -> None:
+    """A data set that is out of reach costs one line (DataError), not a traceback from each chapter that wants it."""
+    if "dataset" in changes:
+        data.load(str(changes["dataset"]))
 
 
 def execute(chapter: Path, out: Path, changes: Mapping[str, object]) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from nsr import book, paths
 from nsr.files import write_whole
-from nsr.rerun.chapter import ChapterError, build, copy_book, digest, execute, mark
+from nsr.rerun.chapter import ChapterError, build, copy_book, digest, execute, have_data, mark
 from nsr.rerun.headlines import headlines, said
 from nsr.rerun.parameters import Parameter, check, of_chapter
 
@@ -50,10 +50,11 @@ def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
     check(everywhere, {name: None for name in shared if name not in everywhere}, "the book")
     plans = {}
     for stem, known in declared.items():
+        mine = {name: value for name, value in shared.items() if name in known}
         try:
-            changes = check(known, {name: v for name, v in shared.items() if name in known} | own[stem], stem)
+            changes = check(known, mine | own[stem], stem)
         except ValueError as error:
-            raise ValueError(f"{stem}: {error}") from None
+            raise ValueError(f"{stem}: {error}{_elsewhere(mine, stem, declared)}") from None
         if changes:
             plans[stem] = changes
     if not plans:
@@ -61,8 +62,30 @@ def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
     return plans
 
 
+def _elsewhere(given: Mapping[str, object], stem: str, declared: Mapping[str, Mapping[str, Parameter]]) -> str:
+    """Where a value that chapter `stem` refuses would be taken: names are shared, types need not be."""
+    refused = {name: value for name, value in given.items() if not _takes(declared[stem][name], value)}
+    fits = [
+        f"{other[:2]}.{name}={value}"
+        for name, value in refused.items()
+        for other, known in declared.items()
+        if name in known and _takes(known[name], value)
+    ]
+    return f"; one by one it fits as {' '.join(fits)}" if fits else ""
+
+
+def _takes(parameter: Parameter, value: object) -> bool:
+    try:
+        parameter.take(value)
+    except ValueError:
+        return False
+    return True
+
+
 def rebuild(plans: Mapping[str, dict[str, object]]) -> Edition:
     """Execute the chapters of a plan and build the book. A chapter that fails is in it with its error."""
+    for changes in plans.values():
+        have_data(changes)
     folder = paths.BUILD / "books" / digest(plans)
     shutil.rmtree(folder, ignore_errors=True)
     source, edition = folder / "source", Edition(folder)
