@@ -27,7 +27,7 @@ from nsr import assess, cli, data, lab, paths, reproduce, sweep, tune
 from nsr.ascent import Ascent
 from nsr.attack import PAPER, Attack
 from nsr.contour import Protocol
-from nsr.lab import Measurement
+from nsr.lab import Measurement, jobs
 from nsr.methods import METHODS
 from nsr.paths import ROOT
 
@@ -426,6 +426,34 @@ def test_contour_measures_a_run_named_by_the_start_of_its_name(own):
         (line,) = re.findall(rf"^  {eps_x:<15.3g}(.*)$", done.stdout, re.MULTILINE)
         assert shares(line) == [round(100 * a, 1) for a in accuracies]
     assert nsr("contour", folder.name, "paper").stdout == done.stdout
+
+
+def test_contour_measures_a_copy_of_a_shipped_run_unless_its_store_is_named(own):
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    shipped = trained("standard", *NET, "--store", paths.SHIPPED)
+    before = files(shipped)
+    done = nsr("contour", "standard-0", "paper")
+    copied = f"nsr: {shipped.name} is a shipped run: copied to {own} and measured there"
+    assert done.exit_code == 0 and done.stderr.splitlines().count(copied) == 1
+    assert files(shipped) == before and lab.load(own / shipped.name).contours.keys() == {"paper"}
+    again = nsr("contour", "standard-0", "paper")
+    assert again.stdout == done.stdout and "copied" not in again.stderr
+    shutil.rmtree(own)
+    named = nsr("contour", "standard-0", "paper", "--store", paths.SHIPPED)
+    assert named.stdout == done.stdout and lab.load(shipped).contours.keys() == {"paper"}
+    assert nsr("contour", "standard-0", "paper").stdout == done.stdout  # shown, so no copy is needed
+    assert not own.exists()
+
+
+def test_contour_refuses_a_stale_shipped_run_and_copies_nothing(own, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "code_at_first_use", lambda modules, package: {"train": "another"})
+        trained("standard", *NET, "--store", paths.SHIPPED)
+    done = nsr("contour", "standard-0", "paper")
+    assert done.exit_code == 2 and "was computed before a change of train" in done.stderr.splitlines()[-1]
+    assert not own.exists()
 
 
 def test_a_name_that_several_runs_begin_with_is_refused(own):

@@ -365,6 +365,7 @@ def crash_at(write: int, monkeypatch) -> list[str]:
 
     monkeypatch.setattr(steps, "write_whole", failing)
     monkeypatch.setattr(seal, "write_whole", failing)
+    monkeypatch.setattr(stores, "write_whole", failing)
     return written
 
 
@@ -549,6 +550,20 @@ def test_a_run_of_another_version_is_refused_in_one_line(store):
 def test_of_equal_runs_the_first_store_s_is_taken(store, finished):
     assert [run.folder.parent for run in lab.runs(store, finished)] == [store]
     assert [folder.parent for folder in lab.folders(finished, store)] == [finished]
+
+
+def test_a_run_is_copied_into_another_store_whole_or_not_at_all(finished, tmp_path, monkeypatch):
+    spec, run, own = tiny_spec(), lab.load(finished / tiny_spec().folder), tmp_path / "own"
+    job = lab.next_job(own, spec, ())
+    lab.keep(own, job, *job.result())  # a training that was interrupted
+    for write in range(len(FILES)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            crash_at(write, patch)
+            lab.adopt(run, own)
+        assert list(lab.runs(own)) == []
+    lab.adopt(run, own)
+    files = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*.*")} for f in (run.folder, own / spec.folder)]
+    assert files[0] == files[1] and lab.run(spec, tuple(KINDS), store=own).provenance == run.provenance
 
 
 # stale --------------------------------------------------------------------------------------------------------------

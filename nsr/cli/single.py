@@ -63,13 +63,15 @@ def contour_command(
 
     paper: the paper's attack; strong, relative: the strong attack over absolute and relative weight radii; certified,
     small: certificates, and the strong attack on their grid; full: the paper's attack on 11 x 11 cells and 10,000
-    images. A contour that is interrupted goes on from its last finished row of cells.
+    images. A contour that is interrupted goes on from its last finished row of cells. A shipped run is copied into your
+    own store and measured there; only --store data/runs adds to those that are shipped.
     """
     with refusals():
         rows = len(lab.measurement(kind).protocol.grid_x)
         chosen = _chosen(run, store)
+        home = store or _home(chosen, kind)
         with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
-            found = lab.run(chosen.spec, (kind,), store=store or chosen.folder.parent, watch=lambda *_: bar.update())
+            found = lab.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
     measured = found.contours[kind]
     typer.echo(f"accuracy (%), one line for each eps_x, {measured.geometry} weight radii from left to right")
     typer.echo(row("", [f"{radius:.3g}" for radius in measured.grid_w]))
@@ -109,6 +111,16 @@ def _chosen(name: str, store: Path | None) -> Run:
         what = f"{len(folders)} runs begin with" if folders else "no run begins with"
         raise ValueError(f"{what} {name!r}: nsr runs lists them all")
     return lab.load(folders[0])
+
+
+def _home(run: Run, kind: str) -> Path:
+    """The store to measure a run in: its own, or for a shipped one the user's, which then has a copy of it."""
+    lies, own = run.folder.parent, paths.store()
+    if lies == own or run.stale or kind in run.contours:
+        return lies
+    lab.adopt(run, own)
+    typer.echo(f"nsr: {run.folder.name} is a shipped run: copied to {own} and measured there", err=True)
+    return own
 
 
 def _sizes(text: str) -> tuple[int, ...]:

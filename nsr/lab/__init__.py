@@ -13,7 +13,7 @@ from nsr.lab.jobs import Job, measure_row, train_epoch
 from nsr.lab.measurements import FEW_CELLS, MEASUREMENTS, Measurement, measurement
 from nsr.lab.specification import NUMBERS, SIZES, Spec, spec
 from nsr.lab.steps import keep, next_job, progress, run
-from nsr.lab.store import Run, folders, load, refuse_stale, runs, stored
+from nsr.lab.store import Run, adopt, folders, load, refuse_stale, runs, stored
 
 __all__ = [
     "FEW_CELLS",
@@ -26,6 +26,7 @@ __all__ = [
     "SIZES",
     "Spec",
     "TRAINING",
+    "adopt",
     "fingerprints",
     "folders",
     "keep",

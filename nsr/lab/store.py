@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from nsr import paths
 from nsr.attack import PAPER
 from nsr.contour import BRIEF, Contour
-from nsr.files import StoreError
+from nsr.files import StoreError, write_whole
 from nsr.lab.fingerprint import changed_modules
 from nsr.lab.measurements import Measurement
-from nsr.lab.seal import read_provenance, verified
+from nsr.lab.seal import as_json, read_provenance, verified
 from nsr.lab.specification import Spec, what_is_wrong
 from nsr.lab.tensors import unpacked_weights
 from nsr.network import Network, mlp
@@ -79,6 +79,17 @@ def stored(spec: Spec, *stores: Path) -> Run | None:
         if (store / spec.folder / "weights.safetensors").exists():
             return load(store / spec.folder)
     return None
+
+
+def adopt(run: Run, store: Path) -> None:
+    """Copy a run into another store, where it may grow; the weights come last: they make a run a run."""
+    folder = store / run.folder.name
+    files = {name: verified(run.folder / name, digest) for name, digest in run.provenance["files"].items()}
+    weights = files.pop("weights.safetensors")
+    for name, content in {**files, "provenance.json": as_json(run.provenance)}.items():
+        write_whole(folder / name, content)
+    write_whole(folder / "weights.safetensors", weights)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # of a training that is now spared
 
 
 def refuse_stale(store: Path, spec: Spec) -> None:
