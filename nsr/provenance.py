@@ -28,6 +28,12 @@ LICENCES = {
     "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
     "CC-BY-SA-3.0": "https://creativecommons.org/licenses/by-sa/3.0/",
 }
+COVERS = {
+    "MIT": "The code of this repository, and the trained networks",
+    "CC-BY-4.0": "Text and figures of this repository",
+    "CC-BY-SA-3.0": "The MNIST files, by the licence that is commonly cited for them",
+}
+MNIST_BY = ("Y. LeCun", "C. Cortes", "C. J. C. Burges")
 # what the project's commands write, and the command: the outputs that somebody who checks the work has to get again
 OUTPUTS = {
     "data/claims.json": "The ledger of the paper's claims with every number; nsr claims --out",
@@ -63,7 +69,8 @@ def codecheck() -> str:
         },
     }
     head = "# Written by `nsr provenance`. No independent check has been made: the checker's fields are left out.\n"
-    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, explicit_start=True)
+    body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, explicit_start=True)
+    return f"{head}%YAML 1.1\n{body}"
 
 
 def _outputs() -> Iterator[tuple[str, str]]:
@@ -89,17 +96,22 @@ def crate() -> str:
         },
         _root(pages),
         _software(),
-        *({"@id": address, "@type": "CreativeWork", "name": name} for name, address in LICENCES.items()),
+        *map(_licence, LICENCES),
         _article(),
         *({"@id": _author(name), "@type": "Person", "name": name} for name in _names(_paper())),
         {"@id": "#authors", "@type": "Organization", "name": _citation()["authors"][0]["name"]},
         _mnist(),
+        *({"@id": _author(name), "@type": "Person", "name": name} for name in MNIST_BY),
         *pages,
         *_runs(runs),
     ]
     # sha256 is a term of schema.org that the context of RO-Crate 1.1 lacks
     context = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
     return json.dumps({"@context": context, "@graph": graph}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _licence(name: str) -> Entity:
+    return {"@id": LICENCES[name], "@type": "CreativeWork", "name": name, "description": COVERS[name]}
 
 
 def _root(pages: list[Entity]) -> Entity:
@@ -154,7 +166,7 @@ def _mnist() -> Entity:
         "@type": "Dataset",
         "name": "MNIST database of handwritten digits",
         "description": "The four original files. The licence is the one commonly cited; see data/README.md.",
-        "creator": ["Y. LeCun", "C. Cortes", "C. J. C. Burges"],
+        "creator": _ids(map(_author, MNIST_BY)),
         "license": {"@id": LICENCES["CC-BY-SA-3.0"]},
     }
 
@@ -245,7 +257,7 @@ def _address(paper: dict[str, Any]) -> str:
 
 
 def _author(name: str) -> str:
-    return "#" + name.lower().replace(" ", "-")
+    return "#" + name.lower().replace(".", "").replace(" ", "-")
 
 
 def _title(page: Path) -> str:

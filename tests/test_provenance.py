@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,34 @@ def test_no_check_is_claimed() -> None:
     assert set(MANIFEST) == {"version", "manifest", "paper"}
 
 
+def test_the_manifest_has_the_form_of_its_specification() -> None:
+    """An explicit document whose directive names YAML's version; the paper's authors by name, first the one to ask."""
+    text = (ROOT / provenance.CODECHECK).read_text()
+    assert "\n%YAML 1.1\n---\nversion: https://codecheck.org.uk/spec/config/1.0/\n" in text
+    assert {"title", "authors", "reference"} <= set(MANIFEST["paper"]) and MANIFEST["paper"]["authors"]
+    assert all(set(author) <= {"name", "ORCID"} and author["name"] for author in MANIFEST["paper"]["authors"])
+
+
+def test_the_crate_has_what_every_crate_must_have() -> None:
+    """RO-Crate 1.1: a descriptor, a root with five properties, every part reached from it, licences in words."""
+    descriptor, root = GRAPH["ro-crate-metadata.json"], GRAPH["./"]
+    assert descriptor["@type"] == "CreativeWork" and descriptor["about"] == {"@id": "./"}
+    assert root["@type"] == "Dataset" and all(root[name] for name in ("name", "description", "license"))
+    assert re.fullmatch(r"\d{4}(-\d\d(-\d\d)?)?", root["datePublished"])
+    assert all(GRAPH[licence["@id"]]["description"] for licence in root["license"])
+    parts, reached = [root], set()
+    while parts:
+        found = [part["@id"] for part in parts.pop().get("hasPart", [])]
+        reached |= set(found)
+        parts += [GRAPH[name] for name in found]
+    data = {name for name, entity in GRAPH.items() if {"File", "Dataset"} & {*_types(entity)}} - {"./"}
+    assert data == reached
+
+
+def _types(entity: dict) -> list[str]:
+    return entity["@type"] if isinstance(entity["@type"], list) else [entity["@type"]]
+
+
 def test_everything_that_the_crate_names_exists() -> None:
     for name, entity in GRAPH.items():
         if not name.startswith(("https://", "#")):
@@ -70,7 +99,8 @@ def test_the_crate_has_every_shipped_run_with_the_digest_of_its_provenance() -> 
 
 def test_the_makers_of_mnist_are_those_that_the_data_page_names() -> None:
     text = " ".join((paths.DATA / "README.md").read_text().split())
-    assert all(name in text for name in GRAPH["data/MNIST/"]["creator"])
+    makers = [GRAPH[person["@id"]] for person in GRAPH["data/MNIST/"]["creator"]]
+    assert makers and all(maker["@type"] == "Person" and maker["name"] in text for maker in makers)
     assert GRAPH["data/MNIST/"]["license"]["@id"] in text
 
 
