@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from typer.testing import CliRunner
 
-from nsr import figures  # noqa: F401  (the house style)
+from nsr import cli, figures, lab, paths  # noqa: F401  (figures: the house style)
 from nsr.figures.provenance import RED, line, stamp
 
 
@@ -73,3 +76,36 @@ def test_the_line_and_the_mark_overlap_nothing(legend: bool, stale: tuple[str, .
 
 def test_a_figure_of_no_run_says_so():
     assert words(stamp(drawn(), [])) == ["no stored runs"]
+
+
+@pytest.mark.parametrize(
+    ("module", "line_", "stale"),
+    [
+        ("loss", "_changed = 1\n", ("loss",)),
+        ("contour", "_changed = 1\n", ("contour",)),
+        ("loss", "# other words\n", ()),
+        ("figures/figure_1", "_changed = 1\n", ()),  # it draws numbers and decides none
+    ],
+)
+def test_one_line_of_code_that_decides_numbers_turns_run_table_and_figure_stale(
+    module: str, line_: str, stale: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    original = next(iter(lab.folders(paths.SHIPPED)))
+    package, shipped = tmp_path / "nsr", tmp_path / "runs"
+    folder = shipped / original.name
+    shutil.copytree(paths.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(original, folder)
+    monkeypatch.setattr(paths, "SHIPPED", shipped)
+    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
+    before = lab.load(folder).stale  # in the tree as it is
+    monkeypatch.setattr(paths, "PACKAGE", package)
+    with (package / f"{module}.py").open("a") as source:
+        source.write(line_)
+
+    loaded = lab.load(folder)
+    assert set(loaded.stale) - set(before) == set(stale)
+    (row,) = CliRunner().invoke(cli.app, ["runs"]).stdout.splitlines()[1:]
+    assert ("stale" in row) == bool(loaded.stale) and all(name in row.partition("stale")[2] for name in stale)
+    stamped = stamp(drawn(), [loaded])
+    assert (red_pixels(stamped) > 5000) == bool(loaded.stale)
+    assert all(any(name in said for said in words(stamped) if "STALE" in said) for name in stale)
