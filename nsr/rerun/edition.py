@@ -113,7 +113,8 @@ def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[s
     yield from _table(("Chapter", "Parameter", "Reference", "Here"), _parameters(plans))
     yield "\n## Headline numbers\n"
     yield "The numbers that the closing box of a chapter speaks of, and what its cells tagged `headline` print."
-    yield "The words around a number say which it is; its place is #.\n"
+    yield "The words around a number say which it is; its place is #. What differs from the reference is bold.\n"
+    yield "The sentences of a chapter were written for the reference. A number may contradict one and is right.\n"
     for stem in plans:
         yield f"\n### {{doc}}`chapters/{stem}`\n"
         if stem in failed:
@@ -123,7 +124,7 @@ def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[s
         after = headlines(nbformat.read(source / "chapters" / f"{stem}.ipynb", as_version=4))
         names = dict.fromkeys([*before, *after])
         what = {name: _cell(words[name]) if name in words else _code(name) for name in names}
-        rows = [(what[name], *(_cell(numbers.get(name, "-")) for numbers in (before, after))) for name in names]
+        rows = [(what[name], *_both(before.get(name, "-"), after.get(name, "-"))) for name in names]
         yield from _table(("Number", "Reference", "Here"), rows) if rows else ["It has no headline number.\n"]
 
 
@@ -132,6 +133,11 @@ def _parameters(plans: Mapping[str, dict[str, object]]) -> Iterator[tuple[str, .
         known = of_chapter(paths.CHAPTERS / f"{stem}.ipynb")
         for name, value in changes.items():
             yield f"{{doc}}`chapters/{stem}`", _code(name), _code(str(known[name].default)), _code(str(value))
+
+
+def _both(before: str, after: str) -> tuple[str, str]:
+    """The reference and what came out, bold where they differ."""
+    return _cell(before), _cell(after) if after == before else f"**{_cell(after)}**"
 
 
 def _code(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nbformat import NotebookNode
 
@@ -35,11 +35,19 @@ def said(notebook: NotebookNode) -> dict[str, str]:
         for sentence in re.split(r"\n *- ", box.removesuffix(":::").replace("*", "")):
             words = WORD.findall(sentence)
             for at, word in enumerate(words):
-                parts = words[max(0, at - BEFORE) : at], words[at + 1 : at + 1 + AFTER]
-                before, after = (" ".join(ROLE.sub("#", other) for other in part) for part in parts)
                 for name, _ in GLUE.findall(word):
-                    found.setdefault(name, f"{before} {ROLE.sub('**#**', word)} {after}".strip())
+                    found.setdefault(name, _around(words, at))
     return found
+
+
+def _around(words: Sequence[str], at: int) -> str:
+    """A few words before and behind the one at `at`, of its own sentence; an ellipsis where they are cut."""
+    ends = [k for k, word in enumerate(words) if word.endswith((".", "?", "!"))]
+    first = max((k + 1 for k in ends if k < at), default=0)
+    last = min((k for k in ends if k >= at), default=len(words) - 1)
+    start, stop = max(first, at - BEFORE), min(last, at + AFTER)
+    shown = [ROLE.sub("**#**" if k == at else "#", words[k]) for k in range(start, stop + 1)]
+    return " ".join([*["..."] * (start > first), *shown, *["..."] * (stop < last)])
 
 
 def _boxes(notebook: NotebookNode) -> Iterator[str]:
