@@ -289,6 +289,14 @@ def test_constraints_hold_no_accelerator_packages() -> None:
     assert not [name for name in pinned() if name.startswith(("nvidia-", "cuda-", "triton"))]
 
 
+def test_binder_finds_the_environment_file_and_nothing_it_would_take_first() -> None:
+    """repo2docker looks into a folder of its own first, then takes other languages' files before environment.yml."""
+    first = ("binder", ".binder", "Dockerfile", "Project.toml", "JuliaProject.toml", "REQUIRE", "default.nix")
+    assert not [name for name in (*first, "runtime.txt", "install.R", "DESCRIPTION") if (ROOT / name).exists()]
+    # what pip reads from the tree has to be named relative to it: repo2docker then copies the tree before it installs
+    assert all(line.startswith(("-c constraints", "-e .")) for line in ENVIRONMENT["dependencies"][-1]["pip"])
+
+
 def test_conda_users_get_the_same_set_up() -> None:
     *conda, pip = ENVIRONMENT["dependencies"]
     constraints, install = pip["pip"]
