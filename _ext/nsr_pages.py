@@ -1,12 +1,14 @@
-"""What the book's own pages need from Sphinx: docstrings as they are written, lists of tags and runs, silent pages."""
+"""What the book's own pages need from Sphinx: docstrings as written, lists of tags and runs, silent pages, plotly."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
+import plotly
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -35,6 +37,15 @@ def quiet_page(app: Sphinx, page: str, template: str, context: dict, doctree: no
             scripts.setdefault(body or str(script), script)
     context["script_files"] = list(scripts.values())
     context["default_mode"] = context.get("default_mode") or "auto"
+
+
+def bring_plotly(app: Sphinx, error: Exception | None) -> None:
+    """Put the script of the installed plotly beside the book's own, which loads it from there.
+
+    After the build: Jupyter Book would put every script that lies in `_static` before it on every page.
+    """
+    if error is None and app.builder.format == "html":
+        shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", Path(app.outdir, "_static"))
 
 
 def paper_tags(source: str) -> list[tuple[int, str]]:
@@ -111,6 +122,7 @@ def _row(*cells: nodes.Node) -> nodes.row:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_written)
     app.connect("html-page-context", quiet_page, priority=900)
+    app.connect("build-finished", bring_plotly)
     app.add_directive("paper-tags", PaperTags)
     app.add_directive("stored-runs", StoredRuns)
     return {"parallel_read_safe": True}

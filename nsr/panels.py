@@ -15,11 +15,12 @@ from nsr import contour, data, paths, results
 from nsr.ascent import Ascent
 from nsr.attack import Attack
 from nsr.contour import GEOMETRIES
-from nsr.figures import figure_1, hover
+from nsr.figures import figure_1
+from nsr.figures.interactive import View, page, plane
 from nsr.figures.provenance import stamp
 from nsr.files import write_whole
 from nsr.lab import MEASUREMENTS, Run
-from nsr.methods import METHODS
+from nsr.methods import METHODS, Method
 from nsr.network import Network
 from nsr.results import PANELS, Runs
 
@@ -42,8 +43,26 @@ def figure(runs: Runs, kind: str = "paper") -> Figure:
 
 
 def interactive(runs: Runs, kinds: Mapping[str, str]) -> str:
-    """The panels as HTML that tells each cell's accuracy under the pointer; `kinds`: contour -> what it is called."""
-    return hover.hover({words: six(runs, kind) for kind, words in kinds.items()})
+    """The panels as HTML, one at a time: what was measured, how it was trained, and a slider over the training beta.
+
+    `kinds`: contour -> what it is called. What no stored run has is left out.
+    """
+    views, used = [], {}
+    for kind, words in kinds.items():
+        named = zip(PANELS, six(runs, kind), strict=True)
+        there = [(METHODS[name], panel) for name, panel in named if panel.attacked]
+        families = list(dict.fromkeys(_family(method) for method, _ in there))
+        for method, panel in sorted(there, key=lambda pair: (families.index(_family(pair[0])), pair[0].beta)):
+            views.append(View((words, _family(method), f"{method.beta:g}"), plane(panel)))
+        used |= {run.spec.folder: run for name in PANELS for run in results.having(runs.get(name, ()), kind)}
+    label = "Accuracy over the radii of inputs and weights"
+    return page(label, ("Measured:", "Trained:", "Training beta:"), views, [*used.values()])
+
+
+def _family(method: Method) -> str:
+    """How a row of the table is trained, but for the weight beta of the weight term."""
+    how = "on attacked inputs" if method.attack_x else "on clean inputs"
+    return how + (f", with the input term (alpha = {method.alpha:g})" if method.alpha else "")
 
 
 def six(runs: Runs, kind: str) -> list[figure_1.Panel]:

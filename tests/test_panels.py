@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -112,10 +113,46 @@ def test_a_weight_set_of_its_own_for_each_image_lowers_no_auc_below_that_of_one_
     assert 0 <= one <= all_six <= 1
 
 
-def test_under_the_pointer_stands_the_accuracy_of_each_cell(runs):
-    page = panels.interactive(runs, {"paper": "attacked", "strong": "not there", "certified": "certified"})
-    cells = re.findall(r"<title>(.*?)</title>", page)
-    assert len(cells) == 5 * 9 + 18  # five panels have an attacked contour, one a certified one
+def views(page: str) -> dict[tuple[str, ...], dict]:
+    """What a page of interactive views offers, by the choices that lead to it."""
+    (found,) = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    known = json.loads(found)["views"]
+    assert len({tuple(view["at"]) for view in known}) == len(known)
+    return {tuple(view["at"]): view for view in known}
+
+
+def test_the_interactive_figure_offers_every_panel_that_is_measured_and_no_other(runs):
+    known = views(panels.interactive(runs, {"paper": "attacked", "strong": "not there", "certified": "certified"}))
+    assert list(known) == [
+        ("attacked", "on clean inputs", "0"),
+        ("attacked", "on clean inputs", f"{METHODS['weight_perturb'].beta:g}"),
+        *(
+            ("attacked", "on attacked inputs", f"{METHODS[name].beta:g}")
+            for name in ("at", "at_beta_low", "at_beta_high")
+        ),
+        ("certified", "on attacked inputs", "0"),
+    ]
+
+
+def test_under_the_pointer_stands_the_mean_accuracy_and_the_number_of_seeds(runs):
+    known = views(panels.interactive(runs, {"paper": "attacked"}))
+    filled, *_ = known["attacked", "on clean inputs", "0"]["data"]
     mean = results.mean_contour(runs["standard"], "paper")
-    assert f"eps_x 0.1, eps_w 0.004: {mean.accuracy[1][1]:.1%}" in cells
-    assert "not there" not in page and page.count('type="radio"') == 2 and "<script" not in page
+    assert (filled["x"], filled["y"]) == ([*mean.grid_x], [*mean.grid_w])
+    for j, row in enumerate(filled["z"]):
+        assert row == pytest.approx([100 * column[j] for column in mean.accuracy], abs=0.01)
+    assert f"{METHODS['standard'].title}, n = 3" in filled["hovertemplate"]
+
+
+def test_the_interactive_figure_names_its_runs_once_and_says_when_they_are_stale(runs):
+    page = panels.interactive(runs, {"paper": "attacked", "certified": "certified"})
+    assert page.count("14 runs, seeds 0-2") == 1 and "STALE" not in page
+    old = {"at": tuple(replace(run, stale=("loss",)) for run in runs["at"])}
+    assert "STALE: loss" in panels.interactive(old, {"paper": "attacked"})
+
+
+def test_the_shipped_figure_is_small_and_the_same_each_time():
+    shipped = panels.of(results.by_method(), range(5))
+    once, again = (panels.interactive(shipped, {kind: kind for kind in panels.ATTACKS}) for _ in range(2))
+    assert once == again and len(once) < 150_000
+    assert panels.interactive({}, panels.ATTACKS) == "<p>not measured</p>"

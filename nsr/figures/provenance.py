@@ -36,7 +36,7 @@ def stamp(figure: Figure, runs: Iterable[Stored]) -> Figure:
     Where the code has changed since a run was computed, a red frame and a red mark name the changed modules.
     """
     runs = tuple(runs)
-    stale = sorted({module for run in runs for module in run.stale})
+    stale = stale_in(runs)
     _make_room(figure, *((EDGE, LINE + MARK + EDGE) if stale else (0, LINE)))
     figure.text(0.99, 0.04 / figure.get_figheight(), line(runs), ha="right", fontsize=7, va="bottom", color=GREY)
     if stale:
@@ -44,6 +44,11 @@ def stamp(figure: Figure, runs: Iterable[Stored]) -> Figure:
         figure.text(0.5, height, words, ha="center", fontsize=13, weight="bold", va="bottom", color=RED)
         figure.add_artist(Rectangle((0, 0), 1, 1, transform=figure.transFigure, fill=False, edgecolor=RED, linewidth=6))
     return figure
+
+
+def stale_in(runs: Iterable[Stored]) -> list[str]:
+    """The modules that have changed since one of these runs was computed."""
+    return sorted({module for run in runs for module in run.stale})
 
 
 def _make_room(figure: Figure, edge: float, foot: float) -> None:

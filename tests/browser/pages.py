@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, Route, sync_playwright
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 # index.html only leads on to intro.html; the theme leaves pieces of templates in _static
@@ -31,6 +32,12 @@ UNRENDERED = """() => {
   }
   return [...bare.map(e => e.textContent), ...raw];
 }"""
+# an interactive figure whose plot has not been drawn, says nothing, or is wider than its place
+POOR_PLOTS = """() => [...document.querySelectorAll('div.nsr-plot')].filter(place => {
+  const plot = place.querySelector('.nsr-plot-drawn'), words = plot?.querySelector('.main-svg text')?.textContent;
+  return !words || !plot.getAttribute('aria-label') || plot.scrollWidth > place.clientWidth;
+}).map(place => place.getAttribute('aria-label'))"""
+DRAWN = "() => [...document.querySelectorAll('div.nsr-plot')].every(place => place.querySelector('.main-svg'))"
 WIDER_THAN_THE_PAGE = """() => {
   const root = document.documentElement;
   if (root.scrollWidth <= root.clientWidth) return [];
@@ -116,3 +123,58 @@ def test_every_figure_says_in_words_what_it_shows(opened: Opened) -> None:
 def test_no_page_scrolls_sideways_on_a_phone(opened: Opened) -> None:
     opened.page.set_viewport_size(PHONE)
     assert opened.page.evaluate(WIDER_THAN_THE_PAGE) == []
+
+
+def test_every_interactive_figure_is_drawn(opened: Opened) -> None:
+    opened.page.set_viewport_size(DESKTOP)
+    opened.page.wait_for_function(DRAWN)
+    assert opened.page.evaluate(POOR_PLOTS) == []
+    loaded = opened.page.locator("script[src*='plotly.min.js']").count()
+    needed = opened.page.locator("div.nsr-plot").count() > 0
+    assert loaded == needed, "the large script is for pages with such a figure alone"
+
+
+def test_every_interactive_figure_tells_a_number_under_the_pointer_at_every_setting(opened: Opened) -> None:
+    for place in opened.page.locator("div.nsr-plot").all():
+        for setting in settings(place):
+            assert re.search(r"\d %", told(opened.page, place)), setting
+
+
+def test_every_interactive_figure_fits_a_phone(opened: Opened) -> None:
+    opened.page.set_viewport_size(PHONE)
+    opened.page.wait_for_function(f"() => ({POOR_PLOTS})().length === 0")
+
+
+def test_an_interactive_figure_gives_way_to_words_on_paper(opened: Opened) -> None:
+    opened.page.emulate_media(media="print")
+    for place in opened.page.locator("div.nsr-plot").all():
+        assert place.locator(".nsr-plot-instead").is_visible() and not place.locator(".nsr-plot-drawn").is_visible()
+    opened.page.emulate_media(media="screen")
+
+
+def settings(place: Locator) -> Iterator[str]:
+    """Go through all that the controls offer, the slider fastest; each setting in the plot's own words."""
+    choices, slider = place.locator("select"), place.locator("input[type=range]")
+
+    def below(k: int) -> Iterator[str]:
+        if k < choices.count():
+            for at in range(choices.nth(k).locator("option").count()):
+                choices.nth(k).select_option(index=at)
+                yield from below(k + 1)
+            return
+        for at in range(int(slider.get_attribute("max")) + 1):
+            slider.fill(str(at))
+            yield place.locator(".nsr-plot-drawn").get_attribute("aria-label")
+
+    return below(0)
+
+
+def told(page: Page, place: Locator) -> str:
+    """What the plot says when the pointer rests somewhere inside it."""
+    plane = place.locator(".nsewdrag").first
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] - 20)
+    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.5 * box["height"], steps=3)
+    place.locator(".hoverlayer text").first.wait_for()
+    return " ".join(place.locator(".hoverlayer text").all_text_contents())
