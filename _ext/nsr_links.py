@@ -18,7 +18,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 NOTATION = "chapters/appendix/notation"
-CODE = re.compile(r"\{py:\w+\}`(nsr\.[\w.]+)`")
+CODE = re.compile(r"\{py:\w+\}`(?:[^`<]*<)?(nsr\.[\w.]+)>?`")
 PLACE = re.compile(r"\{(eq|doc|prf:ref|numref)\}`([^`]+)`")
 
 
