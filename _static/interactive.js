@@ -1,5 +1,5 @@
 // Figures that answer the pointer. A div.nsr-plot holds its views as JSON, written by nsr/figures/interactive.py; each
-// says under which choices it is seen. Plotly lies in this folder and is loaded by pages that have such a div, no others.
+// says under which choices it is seen. Plotly lies in this folder; pages that have no such div do not load it.
 (() => {
   const folder = document.currentScript.src;
   const config = { displayModeBar: false, responsive: true };
@@ -50,10 +50,14 @@
     new MutationObserver(show).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
+  // plotly is large: it comes when the reader comes near the first figure
+  const near = new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    near.disconnect();
+    const onload = () => document.querySelectorAll("div.nsr-plot").forEach(fill);
+    document.head.append(make("script", { src: new URL("plotly.min.js", folder), onload }));
+  }, { rootMargin: "100%" });
   document.addEventListener("DOMContentLoaded", () => {
-    const places = document.querySelectorAll("div.nsr-plot");
-    if (places.length) {
-      document.head.append(make("script", { src: new URL("plotly.min.js", folder), onload: () => places.forEach(fill) }));
-    }
+    document.querySelectorAll("div.nsr-plot").forEach((place) => near.observe(place));
   });
 })();

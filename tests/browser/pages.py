@@ -17,6 +17,7 @@ FILES = {path.relative_to(HTML) for path in HTML.rglob("*.html")}
 PAGES = sorted(str(path) for path in FILES if path.parts[0] not in {"_static", "index.html"})
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE = 120_000  # ms; a busy machine takes its time over a page of formulas
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -45,6 +46,31 @@ WIDER_THAN_THE_PAGE = """() => {
   return [`${root.scrollWidth} px`, ...wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120))];
 }"""
 
+# text of an article whose contrast with what lies behind it is below that of WCAG AA: 4.5, or 3 for large letters
+PALE = r"""() => {
+  const parse = text => { const p = text.match(/[\d.]+/g).map(Number); return p.length < 4 ? [...p, 1] : p; };
+  const over = (top, under) => [0, 1, 2].map(k => top[3] * top[k] + (1 - top[3]) * under[k]);
+  const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = rgb => [0.2126, 0.7152, 0.0722].reduce((sum, w, k) => sum + w * linear(rgb[k] / 255), 0);
+  const above = e => { const all = []; for (; e; e = e.parentElement) all.push(getComputedStyle(e)); return all; };
+  const walker = document.createTreeWalker(document.querySelector('.bd-article'), NodeFilter.SHOW_TEXT);
+  const found = new Set();
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    const seen = e.checkVisibility({visibilityProperty: true, opacityProperty: true});
+    if (!walker.currentNode.data.trim() || !seen || e.closest('svg, .nsr-plot')) continue;
+    const styles = above(e), [style] = styles;
+    const back = styles.toReversed().reduce((under, s) => over(parse(s.backgroundColor), under), [255, 255, 255]);
+    const ink = parse(style.color);
+    ink[3] *= styles.reduce((alpha, s) => alpha * Number(s.opacity), 1);
+    const [bright, dark] = [light(over(ink, back)), light(back)].sort((a, b) => b - a);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const ratio = (bright + 0.05) / (dark + 0.05);
+    if (ratio < (large ? 3 : 4.5)) found.add(`${e.tagName}.${e.className} ${ratio.toFixed(2)} ${style.color}`);
+  }
+  return [...found];
+}"""
+
 
 @dataclass
 class Opened:
@@ -69,6 +95,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module", params=PAGES)
 def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]:
     page = browser.new_page(viewport=DESKTOP)
+    page.set_default_timeout(PATIENCE)
     opened = Opened(page)
 
     def local_only(route: Route, request: Request) -> None:
@@ -127,7 +154,7 @@ def test_no_page_scrolls_sideways_on_a_phone(opened: Opened) -> None:
 
 def test_every_interactive_figure_is_drawn(opened: Opened) -> None:
     opened.page.set_viewport_size(DESKTOP)
-    opened.page.wait_for_function(DRAWN)
+    draw(opened.page)
     assert opened.page.evaluate(POOR_PLOTS) == []
     loaded = opened.page.locator("script[src*='plotly.min.js']").count()
     needed = opened.page.locator("div.nsr-plot").count() > 0
@@ -135,6 +162,7 @@ def test_every_interactive_figure_is_drawn(opened: Opened) -> None:
 
 
 def test_every_interactive_figure_tells_a_number_under_the_pointer_at_every_setting(opened: Opened) -> None:
+    draw(opened.page)
     for place in opened.page.locator("div.nsr-plot").all():
         for setting in settings(place):
             assert re.search(r"\d %", told(opened.page, place)), setting
@@ -142,14 +170,23 @@ def test_every_interactive_figure_tells_a_number_under_the_pointer_at_every_sett
 
 def test_every_interactive_figure_fits_a_phone(opened: Opened) -> None:
     opened.page.set_viewport_size(PHONE)
+    draw(opened.page)
     opened.page.wait_for_function(f"() => ({POOR_PLOTS})().length === 0")
 
 
 def test_an_interactive_figure_gives_way_to_words_on_paper(opened: Opened) -> None:
+    draw(opened.page)
     opened.page.emulate_media(media="print")
     for place in opened.page.locator("div.nsr-plot").all():
         assert place.locator(".nsr-plot-instead").is_visible() and not place.locator(".nsr-plot-drawn").is_visible()
     opened.page.emulate_media(media="screen")
+
+
+def draw(page: Page) -> None:
+    """Come near the interactive figures: only then are they drawn."""
+    for place in page.locator("div.nsr-plot").all():
+        place.scroll_into_view_if_needed()
+    page.wait_for_function(DRAWN)
 
 
 def settings(place: Locator) -> Iterator[str]:
@@ -163,7 +200,8 @@ def settings(place: Locator) -> Iterator[str]:
                 yield from below(k + 1)
             return
         for at in range(int(slider.get_attribute("max")) + 1):
-            slider.fill(str(at))
+            if slider.is_enabled():
+                slider.fill(str(at))
             yield place.locator(".nsr-plot-drawn").get_attribute("aria-label")
 
     return below(0)
@@ -178,3 +216,16 @@ def told(page: Page, place: Locator) -> str:
     page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.5 * box["height"], steps=3)
     place.locator(".hoverlayer text").first.wait_for()
     return " ".join(place.locator(".hoverlayer text").all_text_contents())
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "print"])
+def test_text_stands_out_from_what_lies_behind_it(opened: Opened, look: str) -> None:
+    """On paper the light colours hold, whatever the screen showed before."""
+    opened.page.evaluate("look => document.documentElement.dataset.theme = look", "dark" if look == "print" else look)
+    opened.page.emulate_media(media="print" if look == "print" else "screen")
+    try:
+        opened.page.wait_for_timeout(100)  # colours glide
+        if opened.page.locator(".bd-article").count():
+            assert opened.page.evaluate(PALE) == []
+    finally:
+        opened.page.emulate_media(media="screen")
