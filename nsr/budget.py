@@ -41,7 +41,7 @@ class Budget:
 
     @staticmethod
     def relative(eps_x: float, r: float, W: Sequence[Tensor]) -> Budget:
-        """eps_m = r * mean|W^m|: a geometry that no rescaling within a homogeneous network can change."""
+        """eps_m = r * mean|W^m|: a geometry that rescaling whole layers of a homogeneous network cannot change."""
         return Budget(eps_x, tuple(r * float(W_m.abs().mean()) for W_m in W))
 
     def check(self, W: Sequence[Tensor]) -> None:
