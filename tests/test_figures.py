@@ -14,7 +14,10 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from nsr import cli, figures, lab, paths  # noqa: F401  (figures: the house style)
+from nsr.figures.looks import look
 from nsr.figures.provenance import RED, line, stamp
+from nsr.figures.scale import bought
+from nsr.methods import METHODS
 
 
 def run(seed: int = 0, stale: tuple[str, ...] = (), train: str = "aaaa", **changes):
@@ -109,3 +112,20 @@ def test_one_line_of_code_that_decides_numbers_turns_run_table_and_figure_stale(
     stamped = stamp(drawn(), [loaded])
     assert (red_pixels(stamped) > 5000) == bool(loaded.stale)
     assert all(any(name in said for said in words(stamped) if "STALE" in said) for name in stale)
+
+
+def test_every_method_has_a_look_of_its_own_wherever_it_stands():
+    looks = [look(method.title, k) for k, method in enumerate(METHODS.values())]
+    assert looks == [look(row, 7 - k) for k, row in enumerate(METHODS)]
+    assert len({(seen["color"], seen["marker"]) for seen in looks}) == len(METHODS)
+    assert len({(seen["color"], seen["linestyle"]) for seen in looks}) == len(METHODS)
+
+
+def test_names_at_the_ends_of_lines_stay_beside_the_axes_and_overlap_nothing():
+    titles = [method.title for method in METHODS.values()]
+    figure = bought((1, 2), dict.fromkeys(titles, (0.1, 0.2)), {name: 0.5 + k / 1000 for k, name in enumerate(titles)})
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
+    assert len(boxes) == len(METHODS) and boxes[0].y0 >= ax.bbox.y0 and boxes[-1].y1 <= ax.bbox.y1
+    assert all(low.y1 <= high.y0 + 2 for low, high in zip(boxes, boxes[1:], strict=False))

@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from nsr.contour import Contour
+from nsr.figures.looks import look
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 COLOURS, MARKERS = (BLUE, ORANGE, GREEN, "#CC79A7", "black"), "os^Dv"
@@ -71,9 +72,8 @@ def training(panels: Mapping[str, Mapping[str, Sequence[float]]], units: Sequenc
     """Curves over the epochs, a panel a quantity, a line a method."""
     figure, axes = plt.subplots(1, len(panels), figsize=(3.9 * len(panels), 3.6), squeeze=False)
     for ax, (title, curves), unit in zip(axes[0], panels.items(), units, strict=True):
-        for (name, values), colour, marker, style in zip(curves.items(), COLOURS, MARKERS, STYLES, strict=False):
-            epochs = range(1, 1 + len(values))
-            ax.plot(epochs, values, color=colour, marker=marker, linestyle=style, label=name)
+        for k, (name, values) in enumerate(curves.items()):
+            ax.plot(range(1, 1 + len(values)), values, label=name, **look(name, k))
         ax.set(title=title, xlabel="epoch", ylabel=unit)
         ax.set_ylim(bottom=0)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nsr.contour import Contour
+from nsr.figures.looks import look
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
 MARKERS = "os^Dv*P"
-STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1)), "-")
 ROW, SPREAD = 0.25, 0.7  # height of a row in inches; share of it that the settings of one difference take
 
 Drawn = Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float, int]]]]
@@ -25,13 +25,13 @@ def differences(drawn: Drawn) -> Figure:
     """
     rows = [(claim, what, places) for claim, parts in drawn.items() for what, places in parts.items()]
     settings = list(dict.fromkeys(place for _, _, places in rows for place in places))
-    look = dict(zip(settings, zip(COLOURS, MARKERS, strict=True), strict=False))
+    marks = dict(zip(settings, zip(COLOURS, MARKERS, strict=True), strict=False))
     figure, ax = plt.subplots(figsize=(8.4, 1.2 + ROW * max(len(rows), 1) + 0.2 * len(settings)))
     for at, (_, _, places) in enumerate(rows):
         for k, place in enumerate(settings):
             if place in places:
                 offset = SPREAD * ((k + 0.5) / len(settings) - 0.5)
-                _interval(ax, at + offset, places[place], *look[place], label=place)
+                _interval(ax, at + offset, places[place], *marks[place], label=place)
     _ground(ax, [claim for claim, _, _ in rows])
     ax.set_yticks(range(len(rows)), [f"{claim}  {what}" for claim, what, _ in rows], fontsize=8)
     ax.set(ylim=(max(len(rows), 1) - 0.5, -0.5), xlabel="difference (points, C5: %); right of 0: as claimed")
@@ -65,10 +65,9 @@ def _ground(ax: Axes, claims: list[str]) -> None:
 def edges(contours: Mapping[str, Contour]) -> Figure:
     """Accuracy along the two edges of each contour: left only the inputs move, right only the weights."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.9), sharey=True)
-    for (name, c), colour, marker, style in zip(contours.items(), COLOURS, MARKERS, STYLES, strict=False):
-        look = {"color": colour, "marker": marker, "linestyle": style, "label": name}
-        left.plot(c.grid_x, [100 * a for a in c.edge_x], **look)
-        right.plot(c.grid_w, [100 * a for a in c.edge_w], **look)
+    for k, (name, c) in enumerate(contours.items()):
+        left.plot(c.grid_x, [100 * a for a in c.edge_x], label=name, **look(name, k))
+        right.plot(c.grid_w, [100 * a for a in c.edge_w], label=name, **look(name, k))
     relative = any(c.geometry == "relative" for c in contours.values())
     radius = r"$r$ (share of mean $|W^m|$)" if relative else r"weight radius $\epsilon_w$ (unit of $W$)"
     left.set(title="inputs alone", xlabel=r"input radius $\epsilon_x$ (unit of $x$)", ylabel="accuracy (%)")

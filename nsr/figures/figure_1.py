@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from nsr.contour import Contour
 from nsr.figures.contours import CERTIFIED, FILL, HALO, LINES, RADIUS_W, RADIUS_X, edges, legend, lines, percent
-from nsr.figures.models import COLOURS, MARKERS, STYLES
+from nsr.figures.looks import look
 
 SHAPE = 2, 3
 HALF = 50  # % whose certified line is drawn
@@ -66,8 +66,8 @@ def _plane(ax: Axes, panel: Panel) -> plt.cm.ScalarMappable:
     lines(ax, contour, LINES, colors="white", linestyles="solid")
     sure = panel.certified
     if sure is not None and percent(sure).min() < HALF < percent(sure).max():
-        look = {f"{key}s": value for key, value in SURE.items()}
-        ax.contour(sure.grid_x, sure.grid_w, percent(sure), [HALF], **look).set_path_effects(HALO)
+        drawn = {f"{key}s": value for key, value in SURE.items()}
+        ax.contour(sure.grid_x, sure.grid_w, percent(sure), [HALF], **drawn).set_path_effects(HALO)
     edges(ax, contour)
     ax.set(xlim=(0, contour.grid_x[-1]), ylim=(0, contour.grid_w[-1]))
     ax.locator_params(nbins=4)
@@ -83,9 +83,8 @@ def seeds(kinds: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     for ax, (kind, by_name) in zip(axes[0], kinds.items(), strict=True):
         for name, values in by_name.items():
             k = names.index(name)
-            look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
             ax.vlines(np.mean(values), k - 0.36, k + 0.36, color="0.35", linewidth=1.4)
-            ax.plot(values, k + _spread(len(values)), linestyle="none", **look)
+            ax.plot(values, k + _spread(len(values)), **look(name, k) | {"linestyle": "none"})
         ax.set(title=kind, xlabel="AUC")
         ax.set_xlim(left=0)
     axes[0][0].set_yticks(range(len(names)), names)
@@ -114,8 +113,7 @@ def _lines_of(places: Sequence[float], panels: Mapping[str, Mapping[str, Sequenc
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
         for k, (name, values) in enumerate(curves.items()):
-            look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-            ax.plot(places, values, label=name, linestyle=STYLES[k % len(STYLES)], **look)
+            ax.plot(places, values, label=name, **look(name, k))
         ax.set(title=title, xlabel=label)
     axes[0][0].set(ylabel="AUC")
     axes[0][0].set_ylim(0, 1)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7")
-MARKERS, STYLES = "osD^v*", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+from nsr.figures.looks import Look, look, placed
+
 TERMS = ("cross-entropy", "certified", "tau", "zeta")  # always in the same colour, whichever of them a loss has
 LABELS = {"tau": r"$\alpha \max \tau$", "zeta": r"$\beta \max \zeta$"}
 COLUMNS = 3
@@ -27,7 +27,7 @@ def terms(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> F
     for ax, (name, runs) in zip(grid.flat, histories.items(), strict=False):
         for k, term in enumerate(TERMS):
             if all(term in record for run in runs for record in run):
-                _curve(ax, [[record[term] for record in run] for run in runs], k, LABELS.get(term, term))
+                _curve(ax, [[record[term] for record in run] for run in runs], placed(k), LABELS.get(term, term))
                 shown.setdefault(term, ax)
         ax.set(title=name, yscale="log", xlabel="epoch")
     for ax in grid.flat[len(histories) :]:
@@ -45,7 +45,7 @@ def validation(accuracies: Mapping[str, Seeds]) -> Figure:
     """Accuracy on validation images by epoch, a line a method: the mean over its runs, and their range as a band."""
     figure, ax = plt.subplots(figsize=(6.4, 3.9))
     for k, (name, runs) in enumerate(accuracies.items()):
-        _curve(ax, 100 * np.array(runs), k, name)
+        _curve(ax, 100 * np.array(runs), look(name, k), name)
     ax.set(xlabel="epoch", ylabel="clean validation accuracy (%)")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plt.close(figure)
@@ -57,18 +57,18 @@ def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 4.0), width_ratios=(1, 1.15))
     for k, (name, rows) in enumerate(by_layer.items()):
         layers = np.arange(1, 1 + len(rows[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
-        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-        left.plot(layers, np.mean(rows, axis=0), linestyle="none", label=name, **look)
-        left.vlines(layers, np.min(rows, axis=0), np.max(rows, axis=0), color=look["color"], linewidth=1.2)
+        seen = look(name, k) | {"linestyle": "none"}
+        left.plot(layers, np.mean(rows, axis=0), label=name, **seen)
+        left.vlines(layers, np.min(rows, axis=0), np.max(rows, axis=0), color=seen["color"], linewidth=1.2)
     left.set(yscale="log", xlabel="layer $m$", ylabel=r"$\Vert W^m \Vert_\infty$ (unit of $W$)")
     _plain(left)
     left.set_xticks(range(1, 1 + len(next(iter(by_layer.values()))[0])))
-    for k, runs in enumerate(margins.values()):
-        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+    for k, (name, runs) in enumerate(margins.items()):
+        seen = look(name, k)
         for s, (low, middle, high) in enumerate(runs):
             at = k + 0.6 * ((s + 0.5) / len(runs) - 0.5)
-            right.hlines(at, low, high, color=look["color"], linewidth=1.4)
-            right.plot(middle, at, **look, markersize=4)
+            right.hlines(at, low, high, color=seen["color"], linewidth=1.4)
+            right.plot(middle, at, **seen, markersize=4)
     right.set_yticks(range(len(margins)), list(margins))
     right.axvline(0, color="black", linewidth=1)
     right.set(xlabel="margin of the true class (logits)")
@@ -85,9 +85,8 @@ def _plain(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter("")
 
 
-def _curve(ax: Axes, runs: Seeds | np.ndarray, k: int, label: str) -> None:
-    values, colour = np.array(runs), COLOURS[k % len(COLOURS)]
+def _curve(ax: Axes, runs: Seeds | np.ndarray, seen: Look, label: str) -> None:
+    values = np.array(runs)
     epochs = range(1, 1 + values.shape[1])
-    style = {"linestyle": STYLES[k % len(STYLES)], "marker": MARKERS[k % len(MARKERS)], "markersize": 3.5}
-    ax.plot(epochs, values.mean(0), color=colour, label=label, **style)
-    ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+    ax.plot(epochs, values.mean(0), label=label, markersize=3.5, **seen)
+    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.2, linewidth=0)

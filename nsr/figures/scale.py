@@ -11,16 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
-COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK)
+from nsr.figures.looks import Look, look
+
+BLUE, ORANGE, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9"
 MARKERS, STYLES = "os^Dv", ("-", "--", "-.", ":", "-")
 AUC = "joint AUC"
 # what becomes of a pair: letter, colour; told apart by the letter as well
@@ -70,11 +63,13 @@ def bought(scales: Sequence[float], curves: Curves, limits: Mapping[str, float])
     """AUCs against the scale, a line a method, and at the right what no scale can exceed: inputs alone."""
     figure, ax = plt.subplots(figsize=(6.8, 4.4))
     end = scales[-1] * 2.2
-    for (name, values), look in zip(curves.items(), _looks(), strict=False):
-        ax.plot(scales, values, **look)
-        ax.plot([scales[-1], end], [values[-1], limits[name]], color=look["color"], linewidth=0.8, linestyle=":")
-        ax.plot(end, limits[name], marker=look["marker"], color=look["color"], markerfacecolor="white")
-    _labels(ax, end * 1.12, limits)
+    looks = {name: look(name, k) for k, name in enumerate(curves)}
+    for name, values in curves.items():
+        seen = looks[name]
+        ax.plot(scales, values, **seen)
+        ax.plot([scales[-1], end], [values[-1], limits[name]], color=seen["color"], linewidth=0.8, linestyle=":")
+        ax.plot(end, limits[name], marker=seen["marker"], color=seen["color"], markerfacecolor="white")
+    _labels(ax, end, limits, looks)
     ax.set(xscale="log", xlabel=r"scale $c$ of the weights", ylabel=AUC, ylim=(0, None), xlim=(None, end * 1.1))
     ax.set_xticks([*scales, end], [*(f"{c:g}" for c in scales), r"$\infty$"])
     ax.minorticks_off()
@@ -144,12 +139,13 @@ def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
     """The place of every method in each ranking, joined by lines; bars are the places that the seeds leave open."""
     figure, ax = plt.subplots(figsize=(7.4, 4.8))
     names = list(dict.fromkeys(n for found in columns.values() for n in sorted(found, key=lambda n: found[n].place)))
-    for number, (name, look) in enumerate(zip(names, _looks(), strict=False)):
+    for number, name in enumerate(names):
+        seen = look(name, number)
         shift = 0.24 * ((number + 0.5) / len(names) - 0.5)  # bars of neighbours side by side
         here = [(k + shift, found[name]) for k, found in enumerate(columns.values()) if name in found]
-        ax.plot([k for k, _ in here], [place.place for _, place in here], **look)
+        ax.plot([k for k, _ in here], [place.place for _, place in here], **seen)
         for k, place in here:
-            ax.vlines(k, place.best - 0.12, place.worst + 0.12, color=look["color"], linewidth=4, alpha=0.35)
+            ax.vlines(k, place.best - 0.12, place.worst + 0.12, color=seen["color"], linewidth=4, alpha=0.35)
     for at, side, found in ((-0.17, "right", [*columns.values()][0]), (0.17, "left", [*columns.values()][-1])):
         for name, place in found.items():
             edge = 0 if side == "right" else len(columns) - 1
@@ -183,17 +179,8 @@ def fates(panels: Mapping[str, Mapping[tuple[str, str], str]]) -> Figure:
     return figure
 
 
-def _looks() -> list[dict[str, str]]:
-    """Colour, line and marker, different for up to 21 lines."""
-    return [
-        {"color": colour, "linestyle": style, "marker": marker}
-        for style, marker in zip(STYLES, MARKERS, strict=False)
-        for colour in COLOURS
-    ]
-
-
-def _labels(ax: Axes, at: float, heights: Mapping[str, float]) -> None:
-    """Names at the right of their heights, pushed apart where they would overlap."""
+def _labels(ax: Axes, end: float, heights: Mapping[str, float], looks: Mapping[str, Look]) -> None:
+    """Names at the right of their marks, pushed apart where they would overlap; a line leads to each from its mark."""
     names = sorted(heights, key=heights.__getitem__)
     if not names:
         return
@@ -206,5 +193,9 @@ def _labels(ax: Axes, at: float, heights: Mapping[str, float]) -> None:
         push = np.clip(room - gaps, 0, None) / 2
         places[:-1] -= push
         places[1:] += push
+    places += max(room / 2 - places[0], 0)  # no name below the axis
     for name, place in zip(names, places, strict=True):
-        ax.text(at, place, name, va="center", fontsize=8.5, clip_on=False)
+        # the mark once more beside the name: coloured words would be too faint to read
+        leader = looks[name] | {"linestyle": "-", "linewidth": 0.7, "markerfacecolor": "white", "markevery": [1]}
+        ax.plot([end * 1.1, end * 1.4], [heights[name], place], clip_on=False, **leader)
+        ax.text(end * 1.5, place, name, va="center", fontsize=8.5)
