@@ -58,6 +58,13 @@ def test_the_sandwichs_slider_reaches_every_weight_radius_with_the_accuracies_gi
         assert undecided["fill"] == "tonexty" and undecided["y"] == attacked["y"]
 
 
+def test_the_sandwich_tells_one_point_of_one_named_curve_and_lists_the_curves_in_their_order():
+    for view in content(interactive.sandwich((0.0, 0.1), (0.0, 0.004), BANDS))["views"]:
+        assert (view["layout"]["hovermode"], view["layout"]["legend"]["traceorder"]) == ("closest", "normal")
+        told = [curve["hovertemplate"] for curve in view["data"] if "hovertemplate" in curve]
+        assert [name in words for name, words in zip(BANDS, told, strict=True)] == [True, True]
+
+
 def test_an_interactive_figure_fetches_nothing_holds_no_code_and_stands_without_any():
     page = interactive.sandwich((0.0, 0.1), (0.0, 0.004), {"<b>a</script>": BANDS["certified"]})
     assert not re.search(r"https?:|src=|href=|url\(|onload", page)

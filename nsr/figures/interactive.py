@@ -97,12 +97,14 @@ def _band(grid_x: Sequence[float], columns: Mapping[str, Sequence[float]], title
         places = {"x": [*grid_x], "y": [100 * share for share in shares]}
         if k == 1:  # it fills down to the line before it
             parts.append(go.Scatter(**places, fill="tonexty", fillcolor=BAND, name="not decided", **FILL_ALONE))
+        told = f"{name}<br>{RADIUS_X} %{{x:.3~g}}: %{{y:.1f}} %<extra></extra>"
         look = {"line": {"color": (BLUE, ORANGE, GREEN)[k], "dash": DASHES[k]}, "marker": {"symbol": MARKERS[k]}}
-        parts.append(go.Scatter(**places, name=name, hovertemplate="%{y:.1f} %", **MARKED, **look))
+        parts.append(go.Scatter(**places, name=name, hovertemplate=told, **MARKED, **look))
     layout = _layout(title, f"{RADIUS_X} (unit of x)", "accuracy (%)")
     layout["yaxis"] |= {"range": [-2, 102]}
-    layout["xaxis"] |= {"unifiedhovertitle": {"text": f"{RADIUS_X} %{{x:.3~g}}"}, "spikethickness": 1}
-    return go.Figure(parts, layout | {"hovermode": "x unified", "hoverdistance": -1})  # the nearest, however far
+    layout["legend"] |= {"y": -0.4, "traceorder": "normal"}  # filled traces would turn the order round
+    # one small label at the nearest point, however far: a box for all lines covers them on a phone
+    return go.Figure(parts, layout | {"hovermode": "closest", "hoverdistance": -1})
 
 
 def _layout(title: str, across: str, up: str) -> dict:
