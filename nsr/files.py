@@ -13,6 +13,9 @@ class StoreError(RuntimeError):
 
 def write_whole(path: Path, content: bytes) -> None:
     """Whatever stops the process, a reader sees the old file or the new one; the last of several writers wins."""
+    path = path.resolve()  # a link stays one, and what it leads to is written
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no plain file: name another one to write to")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     try:
@@ -21,5 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # else a power cut after the rename could leave an empty file
         os.replace(partial, path)
+    except OSError as error:  # a full disk does not say whose file it would not take
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)

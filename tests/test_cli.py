@@ -377,13 +377,23 @@ REFUSALS = {
     "a word for a number": ((*USUAL, "--set", "lr=x"), "lr must be a number above 0 and at most 1e30, got 'x'"),
     "nothing for a number": ((*USUAL, "--set", "lr="), "lr must be a number above 0 and at most 1e30, got ''"),
     "a negative number": ((*USUAL, "--set", "lr=-1"), "lr must be a number above 0 and at most 1e30, got -1.0"),
-    "NaN": ((*USUAL, "--set", "beta=nan"), "beta must be a finite number of at least 0, got nan"),
-    "no epochs": ((*USUAL, "--set", "epochs=0"), "epochs must be a whole number of at least 1, got 0"),
-    "half a batch": ((*USUAL, "--set", "batch=0.5"), "batch must be a whole number of at least 1, got 0.5"),
+    "a radius that no float holds": (
+        (*USUAL, "--set", "attack_x=1e39"),
+        "attack_x must be a number from 0 to 1e30, got 1e",
+    ),
+    "a batch without end": (
+        (*USUAL, "--set", "batch=1e10"),
+        "batch must be a whole number from 1 to 10\\*\\*9, got 1",
+    ),
+    "NaN": ((*USUAL, "--set", "beta=nan"), "beta must be a number from 0 to 1e30, got nan"),
+    "no epochs": ((*USUAL, "--set", "epochs=0"), "epochs must be a whole number from 1 to 10\\*\\*9, got 0"),
+    "half a batch": ((*USUAL, "--set", "batch=0.5"), "batch must be a whole number from 1 to 10\\*\\*9, got 0.5"),
     "an unknown bound": ((*USUAL, "--set", "bound=best"), "bound must be one of printed, repaired, norms, interval"),
     "widths that are none": (("train", "standard", "--sizes", "784,x"), "--sizes takes whole numbers and commas"),
     "widths of other data": (("train", "standard", "--dataset", "digits"), "sizes must begin with 64 and end with 10"),
     "more images than there are": ((*USUAL, "--images", 1_198), "images: digits has 1,197 to train on"),
+    "runs of a store that is not there": (("runs", "--store", "gone"), "gone: there is no such folder of runs"),
+    "a ledger of a store that is not there": (("claims", "--store", "gone"), "gone: there is no such folder of runs"),
     "an unknown run": (("contour", "nope", "paper"), "no run begins with 'nope': nsr runs lists them all"),
     "a path for a run": (("contour", "/etc", "paper"), "no run begins with '/etc'"),
     "a pattern for a run": (("contour", "*", "paper"), r"no run begins with '\*'"),
@@ -473,7 +483,8 @@ def test_runs_lists_the_user_s_and_the_shipped_and_equal_ones_once(own):
     assert done.exit_code == 0 and [line.split("-")[1] for line in lines] == ["1", "2"]
     assert "AUC paper" in header and f"{lab.load(first).contours['paper'].auc:.3f}" in lines[0] and " - " in lines[1]
     assert len(nsr("runs", "--store", own).stdout.splitlines()) == 2
-    assert nsr("runs", "--store", own / "gone").stdout.startswith("there are no runs yet: see nsr train --help")
+    (own / "empty").mkdir(parents=True)
+    assert nsr("runs", "--store", own / "empty").stdout.startswith("there are no runs yet: see nsr train --help")
 
 
 def test_runs_lists_what_is_good_beside_what_is_refused_or_foreign(own):

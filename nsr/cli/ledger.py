@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nsr import claims, provenance
-from nsr.cli.terminal import refusals
+from nsr.cli.terminal import refusals, stores
 from nsr.files import write_whole
 
 
@@ -22,7 +22,7 @@ def claims_command(
 ) -> None:
     """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed."""
     with refusals():
-        shelf = claims.shelf(*([store] if store else []))
+        shelf = claims.shelf(*stores(store))
         found = claims.ledger(shelf, claims.Rules(interval=interval))
         if out:
             write_whole(out, claims.to_json(shelf, claims.Rules(interval=interval)).encode())

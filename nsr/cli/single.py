@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nsr import lab, paths
 from nsr.cli.options import Store
-from nsr.cli.terminal import percent, refusals, row
+from nsr.cli.terminal import percent, refusals, row, stores
 from nsr.files import StoreError
 from nsr.lab import Job, Run
 from nsr.methods import METHODS
@@ -86,7 +86,7 @@ def runs_command(store: Store = None) -> None:
     A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
     """
     found, refused = [], []
-    for folder in lab.folders(*([store] if store else [])):
+    for folder in lab.folders(*stores(store)):
         try:
             found.append(lab.load(folder))
         except StoreError as error:
@@ -106,7 +106,7 @@ def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
 
 
 def _chosen(name: str, store: Path | None) -> Run:
-    folders = [folder for folder in lab.folders(*([store] if store else [])) if folder.name.startswith(name)]
+    folders = [folder for folder in lab.folders(*stores(store)) if folder.name.startswith(name)]
     if len(folders) != 1:
         what = f"{len(folders)} runs begin with" if folders else "no run begins with"
         raise ValueError(f"{what} {name!r}: nsr runs lists them all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -29,6 +30,13 @@ def refusals() -> Iterator[None]:
 def stop(message: str, code: int) -> NoReturn:
     typer.echo(f"nsr: {' '.join(message.split())}", err=True)
     raise typer.Exit(code)
+
+
+def stores(store: Path | None) -> tuple[Path, ...]:
+    """The store to read that was named, none where none was; a mistyped folder is no empty store."""
+    if store is not None and not store.is_dir():
+        stop(f"{store}: there is no such folder of runs", REFUSED)
+    return () if store is None else (store,)
 
 
 def row(name: str, entries: Sequence[str]) -> str:

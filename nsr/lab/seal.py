@@ -28,7 +28,7 @@ def seal(folder: Path, provenance: dict[str, Any], weights: bytes | None = None)
 def read_provenance(folder: Path) -> dict[str, Any]:
     """provenance.json, once its own digest and its layout are known to be right."""
     path = folder / "provenance.json"
-    content = parsed(path)
+    content = parsed(path, "remove the folder to compute the run again")
     sealed = {k: v for k, v in content.items() if k != "sha256"}
     if content.get("sha256") != sha256(as_json(sealed)) or path.read_bytes() != as_json(content):
         raise StoreError(f"{path}: has been changed since it was written; remove the folder to compute the run again")
@@ -46,16 +46,14 @@ def verified(path: Path, digest: str) -> bytes:
     return content
 
 
-def parsed(path: Path) -> dict[str, Any]:
+def parsed(path: Path, remedy: str = "remove it to start afresh") -> dict[str, Any]:
     """The content of a JSON file that holds an object."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); remove it to start afresh"
-        ) from None
+        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {remedy}") from None
     if not isinstance(content, dict):
-        raise StoreError(f"{path}: is not what it should be; remove it to start afresh")
+        raise StoreError(f"{path}: is not what it should be; {remedy}")
     return content
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Literal
@@ -21,16 +20,17 @@ NUMBERS = tuple(f.name for f in fields(Method) if f.name != "title")
 _WIDTH, _CLASSES = {"mnist": 784, "fashion-mnist": 784, "digits": 64}, 10
 _IMAGES = {"mnist": 50_000, "fashion-mnist": 50_000, "digits": data.DIGITS_TRAIN}  # to train on
 _Rule = tuple[str, Callable[[Any], bool]]  # what is allowed in words, and the test of it
-_AT_LEAST_0: _Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
-_AT_LEAST_1: _Rule = ("a whole number of at least 1", lambda value: value >= 1)
+_MOST = 1e30  # float32 holds it, and its products with a few more
+_FROM_0: _Rule = ("a number from 0 to 1e30", lambda value: 0 <= value <= _MOST)
+_FROM_1: _Rule = ("a whole number from 1 to 10**9", lambda value: 1 <= value <= 10**9)
 _SHARE: _Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(NUMBERS, _AT_LEAST_0),
-    **dict.fromkeys(("attack_steps", "epochs", "batch"), _AT_LEAST_1),
+    **dict.fromkeys(NUMBERS, _FROM_0),
+    **dict.fromkeys(("attack_steps", "epochs", "batch"), _FROM_1),
     **dict.fromkeys(("certified", "ramp"), _SHARE),
     "bound": (f"one of {', '.join(loss.BOUNDS)}", loss.BOUNDS.__contains__),
     "optimiser": ("sgd or adam", ("sgd", "adam").__contains__),
-    "lr": ("a number above 0 and at most 1e30", lambda value: 0 < value <= 1e30),
+    "lr": ("a number above 0 and at most 1e30", lambda value: 0 < value <= _MOST),
     "momentum": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
     "seed": ("a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63),
     "images": ("a whole number of at least 1", lambda value: value is None or value >= 1),
