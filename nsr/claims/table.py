@@ -53,8 +53,8 @@ CLAIMS = (
         "the best AT+beta improves AT's joint AUC by about 24%",
         "The AUC of best AT+β model (e) improves that of AT by about 24%",
         "section 4.1",
-        "The relative improvement of joint AUC is above zero, and its interval meets 24% give or take {near:.0%}. "
-        "Which AT+beta is best is chosen on the test images, as it seems to be in the paper.",
+        "The relative improvement of joint AUC is above zero, and its interval meets 24% plus or minus {near:.0%} of "
+        "AT's AUC. Which AT+beta is best is chosen on the test images, as it seems to be in the paper.",
         numbers.quarter_better,
     ),
     Claim(
