@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -24,7 +25,11 @@ from nsr.methods import METHODS, Method
 from nsr.network import Network
 from nsr.results import PANELS, Runs
 
-ATTACKS = {"paper": "the paper's attack", "strong": "strong attack", "relative": "strong attack, relative radii"}
+ATTACKS = {
+    **dict.fromkeys(("paper", "full"), "the paper's attack"),
+    "strong": "strong attack",
+    "relative": "strong attack, relative radii",
+}
 TOLERANCE = 0.02  # of an accuracy measured again: another processor rounds otherwise, and then a few images tip over
 NAME = "fig-figure-1"
 # no date in a file, so that drawing it again gives the same bytes
@@ -156,12 +161,12 @@ def _pick(n: int, generator: torch.Generator) -> int:
     return int(torch.randint(n, (), generator=generator))
 
 
-def shared_cells(run: Run, kind: str) -> list[tuple[float, float]]:
-    """(certified, attacked) accuracy at every budget of which this run has both, on the same images."""
-    if not {kind, "certified"} <= run.contours.keys():
+def shared_cells(run: Run, one: str, other: str) -> list[tuple[float, float]]:
+    """The accuracies of two contours at every budget that both measured; none where the run lacks one of them."""
+    if not {one, other} <= run.contours.keys():
         return []
-    sure, hard = _cells(run.contours["certified"]), _cells(run.contours[kind])
-    return [(sure[budget], hard[budget]) for budget in sure if budget in hard]
+    first, second = _cells(run.contours[one]), _cells(run.contours[other])
+    return [(first[budget], second[budget]) for budget in first if budget in second]
 
 
 def _cells(c: contour.Contour) -> dict[tuple[float, float], float]:
@@ -170,6 +175,12 @@ def _cells(c: contour.Contour) -> dict[tuple[float, float], float]:
     return {
         (round(a, 9), round(b, 9)): value for (a, b), value in zip(radii, itertools.chain(*c.accuracy), strict=True)
     }
+
+
+def rise(found: contour.Contour) -> float:
+    """The most by which accuracy rises from a cell to a neighbour with a larger radius; of true accuracies it is 0."""
+    accuracy = np.array(found.accuracy)
+    return max(0.0, *(float(np.diff(accuracy, axis=axis).max()) for axis in (0, 1)))
 
 
 # what the AUCs hang on ----------------------------------------------------------------------------------------------

@@ -102,9 +102,16 @@ def test_the_whole_plane_is_the_auc_and_a_cut_is_not(runs):
 
 
 def test_certified_and_attacked_meet_at_the_radii_that_both_grids_have(runs):
-    found = panels.shared_cells(runs["at"][0], "paper")
+    found = panels.shared_cells(runs["at"][0], "certified", "paper")
     assert len(found) == 4 and all(sure < hard for sure, hard in found)  # eps_x 0 and .1, eps_w 0 and .004
-    assert panels.shared_cells(runs["standard"][0], "paper") == []
+    assert panels.shared_cells(runs["standard"][0], "certified", "paper") == []
+
+
+def test_accuracy_that_rises_with_a_radius_is_seen_on_either_axis():
+    falling = Contour((0.0, 0.1), (0.0, 0.1), ((0.9, 0.5), (0.4, 0.2)))
+    assert panels.rise(falling) == 0
+    assert panels.rise(replace(falling, accuracy=((0.9, 0.5), (0.4, 0.6)))) == pytest.approx(0.2)
+    assert panels.rise(replace(falling, accuracy=((0.5, 0.5), (0.8, 0.4)))) == pytest.approx(0.3)
 
 
 def test_a_weight_set_of_its_own_for_each_image_lowers_no_auc_below_that_of_one_for_all():
