@@ -24,7 +24,10 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # else a power cut after the rename could leave an empty file
         os.replace(partial, path)
-    except OSError as error:  # a full disk does not say whose file it would not take
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # a full disk does not say whose file it would not take
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
