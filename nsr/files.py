@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from pathlib import Path
+
+_ABANDONED = 3600.0  # seconds: no write takes that long, so an older partial file is that of a killed process
 
 
 class StoreError(RuntimeError):
@@ -17,6 +20,7 @@ def write_whole(path: Path, content: bytes) -> None:
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is no plain file: name another one to write to")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_abandoned(path.parent)
     partial = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     try:
         with partial.open("wb") as file:
@@ -31,3 +35,13 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove what a killed process has left half written here."""
+    for partial in folder.glob(f".{'[0-9a-f]' * 32}-*"):
+        try:
+            if time.time() - partial.stat().st_mtime > _ABANDONED:
+                partial.unlink()
+        except FileNotFoundError:
+            pass  # its writer has just finished

@@ -71,8 +71,11 @@ def store(finished, tmp_path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What has to be the same however a run came about: all its files but the provenance, which holds the time."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "provenance.json")
+    """What has to be the same however a run came about: all its files but the provenance, which holds the time.
+
+    A process killed while it writes leaves a hidden file behind, for test_files to ask about.
+    """
+    files = (path for path in folder.rglob("[!.]*") if path.is_file() and path.name != "provenance.json")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

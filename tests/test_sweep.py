@@ -47,7 +47,7 @@ def tiny_spec(name: str = "standard", seed: int = 0, **numbers) -> Spec:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "provenance.json")
+    files = (path for path in folder.rglob("[!.]*") if path.is_file() and path.name != "provenance.json")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
