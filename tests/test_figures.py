@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from nsr import cli, figures, lab, paths  # noqa: F401  (figures: the house style)
+from nsr.contour import Contour
+from nsr.figures.beyond import planes
+from nsr.figures.contours import contours
 from nsr.figures.looks import look
 from nsr.figures.provenance import RED, line, stamp
 from nsr.figures.scale import bought
@@ -129,3 +132,35 @@ def test_names_at_the_ends_of_lines_stay_beside_the_axes_and_overlap_nothing():
     boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
     assert len(boxes) == len(METHODS) and boxes[0].y0 >= ax.bbox.y0 and boxes[-1].y1 <= ax.bbox.y1
     assert all(low.y1 <= high.y0 + 2 for low, high in zip(boxes, boxes[1:], strict=False))
+
+
+def falling(steep: float, w: float = 0.01) -> Contour:
+    """Accuracy that falls with both radii, the faster the steeper: its lines crowd where little is left."""
+    grid_x, grid_w = (tuple(top * k / 5 for k in range(6)) for top in (0.3, w))
+    rows = tuple(tuple(max(0.0, 1 - steep * (a / 0.3 + b / 0.02)) for b in grid_w) for a in grid_x)
+    return Contour(grid_x, grid_w, rows)
+
+
+def numbers(figure: Figure) -> dict[object, list]:
+    """Where the labels of the lines are in each panel, in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    found = {ax: [text for text in ax.texts if text.get_text().isdigit()] for ax in figure.axes}
+    return {ax: [text.get_window_extent() for text in texts] for ax, texts in found.items() if texts}
+
+
+@pytest.mark.parametrize("figure", [planes, contours])
+def test_labels_of_contours_lie_inside_their_panel_and_on_no_other_label(figure):
+    panels = {f"{steep}": falling(steep) for steep in (0.5, 1.0, 2.0, 4.0, 9.0)}
+    more = {"certified": {f"{steep}": falling(2 * steep) for steep in (0.5, 1.0, 2.0)}} if figure is contours else {}
+    found = numbers(figure(panels, **more))
+    assert len(found) >= 4
+    for ax, boxes in found.items():
+        frame = ax.get_window_extent()
+        assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+        assert all(frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+        assert not [(a, b) for k, a in enumerate(boxes) for b in boxes[:k] if a.overlaps(b)]
+
+
+def test_a_flat_contour_has_no_lines_and_no_labels():
+    assert not numbers(planes({"flat": falling(0.0)}))

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from nsr.contour import Contour
+from nsr.figures.contours import FILL, LINES, RADIUS_W, RADIUS_X, label, lines, percent
 from nsr.figures.looks import look
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 COLOURS, MARKERS = (BLUE, ORANGE, GREEN, "#CC79A7", "black"), "os^Dv"
 STYLES = ("-", "--", "-.", ":", "-")
-FILL, LINES = np.arange(0, 101, 10), (20, 40, 60, 80)  # %
 COLUMNS = 5
-HALO = [patheffects.withStroke(linewidth=2.5, foreground="black")]
-WEIGHTS = {"absolute": r"$\epsilon_w$ (unit of $W$)", "relative": r"$r$ (share of mean $|W^m|$)"}
 
 Interval = tuple[float, float, float]  # mean, low, high
 
@@ -29,21 +26,17 @@ def planes(contours: Mapping[str, Contour]) -> Figure:
     size = (1.9 * COLUMNS + 1.2, 2.35 * rows + 0.2)
     figure, grid = plt.subplots(rows, COLUMNS, figsize=size, sharex=True, sharey=True, squeeze=False)
     for ax, (title, contour) in zip(grid.flat, contours.items(), strict=False):
-        values = 100 * np.array(contour.accuracy).T
-        fill = ax.contourf(contour.grid_x, contour.grid_w, values, FILL)
-        if crossed := [level for level in LINES if values.min() < level < values.max()]:
-            drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, colors="white", linewidths=1)
-            for text in ax.clabel(drawn, fmt="%d %%", fontsize=7):
-                text.set_path_effects(HALO)
+        fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
+        label(ax, lines(ax, contour, LINES, colors="white", linewidths=1), fontsize=7)
         ax.set_title(title, fontsize=9)
         ax.locator_params(nbins=3)
         ax.grid(visible=False)
     for ax in grid.flat[len(contours) :]:
         ax.set_visible(False)
     for row in grid:
-        row[0].set_ylabel(WEIGHTS[contour.geometry])
+        row[0].set_ylabel(RADIUS_W[contour.geometry])
     for ax in grid[-1]:
-        ax.set_xlabel(r"$\epsilon_x$ (unit of $x$)")
+        ax.set_xlabel(RADIUS_X)
     figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2])
     plt.close(figure)
     return figure

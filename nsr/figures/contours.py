@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
 
 from nsr.contour import Contour
 
@@ -23,7 +25,11 @@ RADIUS_W = {
     "absolute": r"$\epsilon_w$ (unit of $W$)",
     "relative": r"$r$ (share of mean $|W^m|$)",
 }
+MARGIN = 0.09  # share of a panel's sides: how far the middle of a label keeps from its frame
+CORNER = 0.34, 0.17  # the upper left and the lower right belong to the ends of the singular edges
+FAR, NEAR = 0.15, 0.06  # shares of a panel: between two labels, between a label and the lines of others
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+PLATE = [patheffects.withStroke(linewidth=4, foreground="black")]  # under what stands on other lines
 
 
 def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] | None = None) -> Figure:
@@ -38,9 +44,10 @@ def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] |
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for ax, (name, contour) in zip(grid.flat, attacked.items(), strict=False):
         fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
-        lines(ax, contour, LINES, colors="white", linestyles="solid")
+        drawn = lines(ax, contour, LINES, colors="white", linestyles="solid")
         if name in certified:
-            lines(ax, certified[name], SURE, colors=CERTIFIED, linestyles="dashed")
+            drawn += lines(ax, certified[name], SURE, colors=CERTIFIED, linestyles="dashed")
+        label(ax, drawn)
         edges(ax, contour)
         ax.locator_params(nbins=3)
         ax.set(title=f"{name}\nAUC {contour.auc:.3f}", xlabel=RADIUS_X, ylabel=RADIUS_W[contour.geometry])
@@ -57,15 +64,51 @@ def percent(contour: Contour) -> np.ndarray:
     return 100 * np.array(contour.accuracy).T
 
 
-def lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: str) -> None:
-    """Labelled lines at those levels that the accuracy crosses."""
+def lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: object) -> list[ContourSet]:
+    """Lines at those levels that the accuracy crosses, still without labels: one set, or none."""
     values = percent(contour)
     crossed = [level for level in levels if values.min() < level < values.max()]
-    if crossed:
-        drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, linewidths=1.4, **style)
-        drawn.set_path_effects(HALO)
-        for text in ax.clabel(drawn, fmt="%d %%", fontsize=8):
-            text.set_path_effects(HALO)
+    if not crossed:
+        return []
+    drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, **({"linewidths": 1.4} | style))
+    drawn.set_path_effects(HALO)
+    return [drawn]
+
+
+def label(ax: Axes, sets: Sequence[ContourSet], beside: Sequence[ContourSet] = (), fontsize: float = 8) -> None:
+    """Label every line near the panel's diagonal, where no other label and no other line is, one of `beside` neither.
+
+    Where lines crowd, one goes without: its neighbours and the colours tell what it is.
+    """
+    courses = [(drawn, _course(ax, path)) for drawn in (*sets, *beside) for path in drawn.get_paths()]
+    taken: list[np.ndarray] = []
+    for k, (drawn, course) in enumerate(courses[: sum(len(drawn.levels) for drawn in sets)]):
+        others = [point for j, (_, other) in enumerate(courses) if j != k for point in other]
+        free = [at for at in course if _inside(at) and _clear(at, others, NEAR) and _clear(at, taken, FAR)]
+        if free:
+            taken.append(min(free, key=lambda at: abs(at[0] - at[1])))
+            place = (ax.transAxes - ax.transData).transform(taken[-1])
+            for text in ax.clabel(drawn, fmt="%d", fontsize=fontsize, manual=[tuple(place)]):
+                text.set_path_effects(HALO)
+
+
+def _course(ax: Axes, path: Path) -> np.ndarray:
+    """Points close together along a line, [n, 2], in shares of the panel."""
+    pieces = [(ax.transData - ax.transAxes).transform(piece) for piece in path.to_polygons(closed_only=False)]
+    steps = np.linspace(0, 1, 20, endpoint=False)[:, None]
+    dense = [(piece[:-1, None] + steps * np.diff(piece, axis=0)[:, None]).reshape(-1, 2) for piece in pieces]
+    return np.concatenate([np.empty((0, 2)), *dense])
+
+
+def _inside(at: np.ndarray) -> bool:
+    """Whether a label fits there: away from the frame and from the shares in the two corners."""
+    (x, w), (wide, high) = at, CORNER
+    corner = (x < wide and w > 1 - high) or (x > 1 - wide and w < high)
+    return MARGIN < min(x, w) and max(x, w) < 1 - MARGIN and not corner
+
+
+def _clear(at: np.ndarray, others: Sequence[np.ndarray], distance: float) -> bool:
+    return not len(others) or np.linalg.norm(np.asarray(others) - at, axis=1).min() > distance
 
 
 def edges(ax: Axes, contour: Contour) -> None:
@@ -78,8 +121,8 @@ def edges(ax: Axes, contour: Contour) -> None:
         ((0, end_w), contour.edge_w[-1], {"ha": "left", "va": "top", "xytext": (5, -3)}),
     ):
         share = f"{100 * value:.0f} %"
-        text = ax.annotate(share, place, textcoords="offset points", fontsize=9, color="white", **align)
-        text.set_path_effects(HALO)
+        text = ax.annotate(share, place, textcoords="offset points", fontsize=9, color="white", zorder=5, **align)
+        text.set_path_effects(PLATE)
 
 
 def legend(certified: bool) -> list[Line2D]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nsr.contour import Contour
-from nsr.figures.contours import CERTIFIED, FILL, HALO, LINES, RADIUS_W, RADIUS_X, edges, legend, lines, percent
+from nsr.figures.contours import CERTIFIED, FILL, HALO, LINES, RADIUS_W, RADIUS_X, edges, label, legend, lines, percent
 from nsr.figures.looks import look
 
 SHAPE = 2, 3
@@ -63,13 +63,13 @@ def panels(panels: Sequence[Panel], protocol: str = "") -> Figure:
 def _plane(ax: Axes, panel: Panel) -> plt.cm.ScalarMappable:
     contour = panel.attacked
     fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
-    lines(ax, contour, LINES, colors="white", linestyles="solid")
-    sure = panel.certified
-    if sure is not None and percent(sure).min() < HALF < percent(sure).max():
-        drawn = {f"{key}s": value for key, value in SURE.items()}
-        ax.contour(sure.grid_x, sure.grid_w, percent(sure), [HALF], **drawn).set_path_effects(HALO)
-    edges(ax, contour)
+    drawn = lines(ax, contour, LINES, colors="white", linestyles="solid")
+    sure = []
+    if panel.certified is not None:
+        sure = lines(ax, panel.certified, [HALF], **{f"{key}s": value for key, value in SURE.items()})
     ax.set(xlim=(0, contour.grid_x[-1]), ylim=(0, contour.grid_w[-1]))
+    label(ax, drawn, beside=sure)
+    edges(ax, contour)
     ax.locator_params(nbins=4)
     ax.grid(visible=False)
     return fill
