@@ -1,4 +1,4 @@
-"""What the book's own pages need from Sphinx: docstrings as written, lists of tags and runs, silent pages, plotly."""
+"""What the book's own pages need from Sphinx: docstrings as written, lists made of the code, silent pages, plotly."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import plotly
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from nsr.attack import PAPER, STRONG
+from nsr.lab import MEASUREMENTS, Measurement, Spec
+from nsr.provenance import changes
 
 TAG = re.compile(r"# PAPER: (.*)")
 
@@ -92,13 +96,38 @@ class StoredRuns(SphinxDirective):
         for file in sorted(Path(self.env.srcdir, "data", "runs").glob("*/provenance.json")):
             self.env.note_dependency(str(file))
             content = file.read_bytes()
-            made, spec = json.loads(content), json.loads((file.parent / "spec.json").read_bytes())
+            made, spec = json.loads(content), Spec.model_validate_json((file.parent / "spec.json").read_bytes())
             contours = ", ".join(sorted(made["contours"])) or "none"
             commit = (made["training"]["commit"] or "unknown")[:7]
             digest = hashlib.sha256(content).hexdigest()[:8]
-            rows.append((file.parent.name, f"{spec['method']['title']}, {spec['seed']}", contours, commit, digest))
-        head = ("Run", "Method, seed", "Contours", "Commit", "Digest")
-        return [_table(head, (28, 24, 28, 10, 10), rows)] if rows else [nodes.paragraph(text="None so far.")]
+            what = f"{spec.method.title}, {spec.seed}"
+            rows.append((file.parent.name, what, changes(spec), contours, commit, digest))
+        head = ("Run", "Method, seed", "Differs from its row in", "Contours", "Commit", "Digest")
+        return [_table(head, (24, 18, 20, 20, 9, 9), rows)] if rows else [nodes.paragraph(text="None so far.")]
+
+
+class Measurements(SphinxDirective):
+    """A table of the kinds of contours: who attacks, over which radii, on how many images."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(Path(self.env.srcdir, "nsr", "lab", "measurements.py")))
+        rows = [(name, _attacker(what), *_grid(what)) for name, what in MEASUREMENTS.items()]
+        head = ("Name", "What is measured", "Input radii", "Weight radii", "Images")
+        return [_table(head, (20, 30, 16, 18, 16), rows)]
+
+
+def _attacker(what: Measurement) -> str:
+    if what.attack is None:
+        return "what linear bounds certify"
+    members = what.attack.members
+    one = f"left by one ascent of the strong attack, {members[0].steps} steps"
+    return {PAPER: "left by the paper's attack", STRONG: "left by the strong attack"}.get(what.attack, one)
+
+
+def _grid(what: Measurement) -> tuple[str, str, str]:
+    x, w = what.protocol.grid_x, what.grid_w
+    unit = "" if what.geometry == "absolute" else " of the mean weight"
+    return f"{len(x)}, up to {x[-1]:g}", f"{len(w)}, up to {w[-1]:g}{unit}", f"{what.protocol.images:,}, {what.part}"
 
 
 def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> nodes.table:
@@ -125,4 +154,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("build-finished", bring_plotly)
     app.add_directive("paper-tags", PaperTags)
     app.add_directive("stored-runs", StoredRuns)
+    app.add_directive("measurements", Measurements)
     return {"parallel_read_safe": True}

@@ -19,7 +19,7 @@ import yaml
 
 from nsr import lab, paths
 from nsr.files import write_whole
-from nsr.lab import Run
+from nsr.lab import Run, Spec
 from nsr.methods import METHODS
 
 CODECHECK, CRATE = "codecheck.yml", "ro-crate-metadata.json"
@@ -209,7 +209,7 @@ def _run(run: Run) -> Entity:
     return {
         "@id": f"data/runs/{run.folder.name}/",
         "@type": "Dataset",
-        "name": f"{run.spec.method.title}, seed {run.spec.seed}{_changes(run)}",
+        "name": ", ".join(filter(None, (f"{run.spec.method.title}, seed {run.spec.seed}", changes(run.spec)))),
         "description": f"Trained on {run.spec.dataset}; contours: {contours}",
         "identifier": run.spec.key,
         "sha256": hashlib.sha256((run.folder / "provenance.json").read_bytes()).hexdigest(),
@@ -217,12 +217,12 @@ def _run(run: Run) -> Entity:
     }
 
 
-def _changes(run: Run) -> str:
-    """What differs from the row of the table of methods, in words."""
-    row = {**asdict(METHODS[run.spec.name]), "sizes": lab.SIZES, "images": None}
-    here = {**asdict(run.spec.method), "sizes": run.spec.sizes, "images": run.spec.images}
-    return "".join(
-        f", {name} {'-'.join(map(str, v)) if name == 'sizes' else v}" for name, v in here.items() if v != row[name]
+def changes(spec: Spec) -> str:
+    """What differs from the row of the table of methods, in words; nothing where nothing does."""
+    row = {**asdict(METHODS[spec.name]), "sizes": lab.SIZES, "images": None}
+    here = {**asdict(spec.method), "sizes": spec.sizes, "images": spec.images}
+    return ", ".join(
+        f"{name} {'-'.join(map(str, v)) if name == 'sizes' else v}" for name, v in here.items() if v != row[name]
     )
 
 
