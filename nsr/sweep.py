@@ -17,7 +17,7 @@ import dask
 from dask.distributed import Client, Future, LocalCluster, as_completed
 
 from nsr import lab
-from nsr.files import StoreError
+from nsr.files import StoreError, refuse_unwritable
 from nsr.lab import Job, Spec
 
 # What a worker process starts with. One thread; and dask's own default of 64 KiB for the trim threshold would hand the
@@ -83,6 +83,7 @@ def run(orders: Sequence[Order], store: Path, client: Client, watch: Watch = lam
 
     Where several orders are for one run, each waits for the one before it, and none follows a failed one.
     """
+    refuse_unwritable(store)
     sweep = _Sweep(tuple(orders), store, client, watch)
     for number, order in enumerate(orders):
         sweep.queues.setdefault(order.spec.folder, []).append(number)

@@ -27,7 +27,7 @@ from nsr import assess, cli, data, lab, paths, reproduce, sweep, tune
 from nsr.ascent import Ascent
 from nsr.attack import PAPER, Attack
 from nsr.contour import Protocol
-from nsr.lab import Measurement, jobs
+from nsr.lab import Measurement, jobs, unfinished
 from nsr.methods import METHODS
 from nsr.paths import ROOT
 
@@ -459,7 +459,8 @@ def test_contour_measures_a_copy_of_a_shipped_run_unless_its_store_is_named(own)
 
 def test_contour_refuses_a_stale_shipped_run_and_copies_nothing(own, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "code_at_first_use", lambda modules, package: {"train": "another"})
+        for module in (jobs, unfinished):
+            patch.setattr(module, "code_at_first_use", lambda modules, package: {"train": "another"})
         trained("standard", *NET, "--store", paths.SHIPPED)
     done = nsr("contour", "standard-0", "paper")
     assert done.exit_code == 2 and "was computed before a change of train" in done.stderr.splitlines()[-1]
@@ -493,20 +494,31 @@ def test_runs_lists_what_is_good_beside_what_is_refused_or_foreign(own):
     (own / "an empty folder").mkdir()
     (own / "half").mkdir()
     (own / "half" / "checkpoint.safetensors").write_bytes(b"junk")
-    bad = ["no provenance", "no JSON", "another name", "a folder for weights", "changed"]
-    for name in bad:
+    bad = ["half", "no provenance", "no JSON", "another name", "a folder for weights", "changed", "no weights"]
+    for name in bad[1:]:
         shutil.copytree(good, own / name)
     (own / "no provenance" / "provenance.json").unlink()
     (own / "no JSON" / "provenance.json").write_bytes(b"\xff\x00junk")
     (own / "a folder for weights" / "weights.safetensors").unlink()
     (own / "a folder for weights" / "weights.safetensors").mkdir()
     (own / "changed" / "history.json").write_text("[]")
+    (own / "no weights" / "weights.safetensors").unlink()
     done = nsr("runs")
     assert done.exit_code == 1 and isinstance(done.exception, SystemExit)
     assert len(done.stdout.splitlines()) == 2 and good.name in done.stdout
     refused = done.stderr.splitlines()
     assert len(refused) == len(bad) and all(line.startswith("nsr: refused: ") for line in refused)
     assert all(any(str(own / name) in line for line in refused) for name in bad)
+
+
+def test_runs_lists_what_is_under_way(own):
+    spec = lab.spec("standard", dataset="digits", sizes=(64, 16, 10), images=100, epochs=2)
+    job = lab.next_job(own, spec, ())
+    lab.keep(own, job, *job.result())
+    done = nsr("runs")
+    assert done.exit_code == 0 and done.stdout.splitlines()[-1] == f"  {spec.folder}: 1 of 2 epochs"
+    trained("standard", *NET)
+    assert "under way" not in nsr("runs").stdout
 
 
 def test_runs_names_the_modules_that_made_a_run_stale(own, tmp_path, monkeypatch):

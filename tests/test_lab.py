@@ -26,7 +26,18 @@ from nsr.ascent import Ascent
 from nsr.attack import PAPER, STRONG, Attack
 from nsr.contour import Protocol
 from nsr.files import StoreError, write_whole
-from nsr.lab import Measurement, Spec, circumstances, fingerprint, jobs, seal, specification, steps, tensors
+from nsr.lab import (
+    Measurement,
+    Spec,
+    circumstances,
+    fingerprint,
+    jobs,
+    seal,
+    specification,
+    steps,
+    tensors,
+    unfinished,
+)
 from nsr.lab import store as stores
 from nsr.methods import METHODS, Method
 
@@ -369,6 +380,7 @@ def crash_at(write: int, monkeypatch) -> list[str]:
     monkeypatch.setattr(steps, "write_whole", failing)
     monkeypatch.setattr(seal, "write_whole", failing)
     monkeypatch.setattr(stores, "write_whole", failing)
+    monkeypatch.setattr(unfinished, "write_whole", failing)
     return written
 
 
@@ -434,14 +446,109 @@ def test_two_processes_at_the_same_run_leave_one_whole_run(finished, tmp_path):
     assert lab.load(tmp_path / spec.folder).contours.keys() == KINDS.keys()
 
 
+def begun(store: Path, *measurements: str, train_first: bool = True) -> Path:
+    """A file with the first epoch of a training, or the first row of a contour."""
+    if train_first and measurements:
+        lab.run(tiny_spec(), store=store)
+    job = lab.next_job(store, tiny_spec(), measurements)
+    lab.keep(store, job, *job.result())
+    (path,) = (path for path in store.rglob("*") if path.name.startswith("checkpoint") or "unfinished" in path.name)
+    return path
+
+
+def resealed(path: Path, **changes) -> None:
+    """Change a file of rows as somebody could who knows how its digest is taken."""
+    path.write_bytes(seal.digested(json.loads(path.read_bytes()) | changes))
+
+
 def test_rows_of_another_protocol_are_not_gone_on_with(tmp_path, monkeypatch):
-    spec = tiny_spec()
-    lab.run(spec, store=tmp_path)
-    job = lab.next_job(tmp_path, spec, ("paper",))
-    lab.keep(tmp_path, job, *job.result())
+    begun(tmp_path, "paper")
+    monkeypatch.setitem(lab.MEASUREMENTS, "paper", replace(KINDS["paper"], protocol=replace(GRID, images=41)))
+    with pytest.raises(StoreError, match=r"paper\.unfinished\.json: was measured by another protocol"):
+        lab.run(tiny_spec(), ("paper",), store=tmp_path)
+
+
+def test_a_finished_contour_of_another_protocol_is_not_taken_for_this_one(store, monkeypatch):
     monkeypatch.setitem(lab.MEASUREMENTS, "paper", replace(KINDS["paper"], protocol=replace(GRID, images=41)))
     with pytest.raises(StoreError, match=r"paper\.json: was measured by another protocol"):
-        lab.run(spec, ("paper",), store=tmp_path)
+        lab.next_job(store, tiny_spec(), ("paper",))
+
+
+def test_rows_that_were_changed_are_refused_with_the_file_s_name(tmp_path):
+    path = begun(tmp_path, "paper")
+    for content in flipped(path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=rf"{path}: .*remove it"):
+            lab.run(tiny_spec(), ("paper",), store=tmp_path)
+    path.unlink()
+    assert lab.run(tiny_spec(), ("paper",), store=tmp_path).contours.keys() == {"paper"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[[1.5, 0.5]], [[-0.1, 0.5]], [[float("nan"), 0.5]], [[0.5]], [[0.5, "a"]], [0.5], {}, None, [[0.5, 0.5]] * 2],
+    ids=["over 1", "below 0", "NaN", "too short", "a word", "no row", "no list", "nothing", "all rows but no seal"],
+)
+def test_what_cannot_be_rows_of_accuracies_is_refused(rows, tmp_path):
+    resealed(begun(tmp_path, "paper"), accuracy=rows)
+    with pytest.raises(StoreError, match=r"paper\.unfinished\.json: .*remove it to measure it again"):
+        lab.run(tiny_spec(), ("paper",), store=tmp_path)
+
+
+def test_rows_of_other_weights_are_not_gone_on_with(finished, tmp_path):
+    path = begun(tmp_path, "paper")
+    resealed(path, weights=64 * "0")
+    with pytest.raises(StoreError, match=r"paper\.unfinished\.json: was measured with other weights"):
+        lab.run(tiny_spec(), ("paper",), store=tmp_path)
+
+
+def test_weights_that_were_changed_are_not_measured(tmp_path):
+    path = lab.run(tiny_spec(), store=tmp_path).folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(StoreError, match=r"weights\.safetensors: has been changed"):
+        lab.next_job(tmp_path, tiny_spec(), ("paper",))
+
+
+@pytest.mark.parametrize("measurements", [(), ("paper",)], ids=["a training", "a contour"])
+def test_what_was_begun_before_the_code_changed_is_not_gone_on_with(measurements, tmp_path, monkeypatch):
+    """Else the run would bear the fingerprint of code that computed only its end."""
+    lab.run(tiny_spec(), store=tmp_path) if measurements else None
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "code_at_first_use", lambda modules, package: {**lab.fingerprints(modules), "dense": "old"})
+        path = begun(tmp_path, *measurements, train_first=False)
+    with pytest.raises(StoreError, match=rf"{path}: was begun before a change of dense; remove it to start afresh"):
+        lab.run(tiny_spec(), measurements, store=tmp_path)
+    path.unlink()
+    assert lab.run(tiny_spec(), measurements, store=tmp_path).stale == ()
+
+
+def test_the_checkpoint_of_another_run_is_not_gone_on_with(tmp_path):
+    path, other = begun(tmp_path), tiny_spec(seed=1)
+    shutil.copytree(path.parent, tmp_path / other.folder)
+    with pytest.raises(StoreError, match=r"checkpoint\.safetensors: belongs to another run; remove it"):
+        lab.run(other, store=tmp_path)
+
+
+def test_what_is_under_way_is_found_and_says_how_far_it_is(finished, tmp_path):
+    assert list(lab.under_way(finished)) == [] == list(lab.under_way(tmp_path))
+    for done in (1, 2):
+        folder = begun(tmp_path).parent
+        assert list(lab.under_way(tmp_path)) == [folder] and lab.how_far(folder) == f"{done} of 3 epochs"
+    begun(tmp_path, "paper")
+    assert list(lab.under_way(tmp_path)) == [folder] and lab.how_far(folder) == "paper: 1 of 2 rows"
+    lab.run(tiny_spec(), ("paper",), store=tmp_path)
+    assert list(lab.under_way(tmp_path)) == []
+    (folder / "weights.safetensors").unlink()
+    assert list(lab.under_way(tmp_path)) == [folder]
+    with pytest.raises(StoreError, match="has no weights; remove it, or train it again"):
+        lab.how_far(folder)
+
+
+def test_a_store_that_nothing_can_be_written_to_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(steps, "next_job", None)
+    with pytest.raises(OSError, match=f"nothing can be written there .*{tmp_path / 'file' / 'store'}"):
+        lab.run(tiny_spec(), store=tmp_path / "file" / "store")
 
 
 def test_a_damaged_checkpoint_is_refused_with_its_name(tmp_path):
@@ -475,7 +582,7 @@ def test_a_checkpoint_without_a_digest_is_refused(tmp_path):
     job = lab.next_job(tmp_path, spec, ())
     lab.keep(tmp_path, job, *job.result())
     path = tmp_path / spec.folder / "checkpoint.safetensors"
-    path.write_bytes(save(load(path.read_bytes()), {"epoch": "1", "history": "[]"}))
+    path.write_bytes(save(load(path.read_bytes()), {"epoch": "1", "history": "[]", "begun": "{}"}))
     with pytest.raises(StoreError, match=r"checkpoint\.safetensors: is damaged \(its digest is missing.*; remove it"):
         lab.run(spec, store=tmp_path)
 
@@ -541,10 +648,8 @@ def test_a_foreign_provenance_is_refused_in_one_line(content, store):
 def test_a_run_of_another_version_is_refused_in_one_line(store):
     folder = store / tiny_spec().folder
     for change in ({"contours": {}, "training": {}}, {"files": {}}, {"training": None}):
-        content = {k: v for k, v in seal.read_provenance(folder).items() if k != "sha256"} | change
         other = Path(shutil.copytree(folder, folder.parent / f"other{len(str(change))}"))
-        sealed = {**content, "sha256": seal.sha256(seal.as_json(content))}
-        (other / "provenance.json").write_bytes(seal.as_json(sealed))
+        (other / "provenance.json").write_bytes(seal.digested(seal.read_provenance(folder) | change))
         with pytest.raises(StoreError, match="not a run of this version") as caught:
             lab.load(other)
         assert "\n" not in str(caught.value)
@@ -564,6 +669,7 @@ def test_a_run_is_copied_into_another_store_whole_or_not_at_all(finished, tmp_pa
             crash_at(write, patch)
             lab.adopt(run, own)
         assert list(lab.runs(own)) == []
+        assert [path.name for path in own.rglob("*.*") if path.is_file()] == ["checkpoint.safetensors"]
     lab.adopt(run, own)
     files = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*.*")} for f in (run.folder, own / spec.folder)]
     assert files[0] == files[1] and lab.run(spec, tuple(KINDS), store=own).provenance == run.provenance

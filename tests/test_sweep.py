@@ -16,7 +16,7 @@ from nsr.ascent import Ascent
 from nsr.attack import Attack
 from nsr.contour import Protocol
 from nsr.files import write_whole
-from nsr.lab import Measurement, Spec, jobs, seal, steps
+from nsr.lab import Measurement, Spec, jobs, seal, steps, unfinished
 from nsr.sweep import Order
 
 TINY: dict = {"dataset": "digits", "sizes": (64, 16, 10), "images": 200, "epochs": 2, "batch": 50}
@@ -116,7 +116,8 @@ def test_a_damaged_or_stale_run_fails_alone(client, tmp_path, monkeypatch):
     folder = lab.run(damaged, store=tmp_path).folder
     (folder / "weights.safetensors").write_bytes(b"junk")
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "code_at_first_use", lambda modules, package: {"train": "another"})
+        for module in (jobs, unfinished):
+            patch.setattr(module, "code_at_first_use", lambda modules, package: {"train": "another"})
         lab.run(stale, store=tmp_path)
     report = sweep.run([Order(damaged, ("paper",)), Order(stale, ("paper",)), Order(other)], tmp_path, client)
     assert report.finished == [other.folder]
@@ -165,7 +166,7 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
         import builtins
 
         from nsr import files
-        from nsr.lab import seal, steps
+        from nsr.lab import seal, steps, unfinished
 
         def refuse(*arguments):
             raise AssertionError("a worker writes")
@@ -176,13 +177,13 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
             return refuse() if set(mode) & set("wax+") else real(file, mode, *rest, **named)
 
         kept = files.write_whole
-        files.write_whole = seal.write_whole = steps.write_whole = refuse
+        files.write_whole = seal.write_whole = steps.write_whole = unfinished.write_whole = refuse
         builtins.open = read_only
         try:
             return original(spec, checkpoint)
         finally:
             builtins.open = real
-            files.write_whole = seal.write_whole = steps.write_whole = kept
+            files.write_whole = seal.write_whole = steps.write_whole = unfinished.write_whole = kept
 
     monkeypatch.setattr(steps, "train_epoch", without_a_disk)
     spec, writers = tiny_spec(seed=3), set()
@@ -193,6 +194,7 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
 
     monkeypatch.setattr(seal, "write_whole", write)
     monkeypatch.setattr(steps, "write_whole", write)
+    monkeypatch.setattr(unfinished, "write_whole", write)
     report = sweep.run([Order(spec)], tmp_path, client)
     assert report.finished == [spec.folder] and writers == {os.getpid()}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from tqdm import tqdm
@@ -17,6 +17,7 @@ from nsr.files import StoreError
 from nsr.lab import Job, Run
 from nsr.methods import METHODS
 
+T = TypeVar("T")
 Seed = Annotated[int, typer.Option(min=0, help="of first weights, order of the samples and inner attacks")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="replace a number of the row; may be repeated")
@@ -81,21 +82,31 @@ def contour_command(
 
 
 def runs_command(store: Store = None) -> None:
-    """List the stored runs, the shipped and your own, every file checked against its digest.
+    """List the stored runs, the shipped and your own, every file checked against its digest, and what is under way.
 
     A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
     """
-    found, refused = [], []
-    for folder in lab.folders(*stores(store)):
-        try:
-            found.append(lab.load(folder))
-        except StoreError as error:
-            refused.append(str(error))
+    refused: list[str] = []
+    found = _read(lab.load, lab.folders(*stores(store)), refused)
+    begun = _read(lambda folder: f"{folder.name}: {lab.how_far(folder)}", lab.under_way(*stores(store)), refused)
     typer.echo("\n".join(_runs_table(found)) if found else "there are no runs yet: see nsr train --help")
+    if begun:
+        typer.echo("\nunder way; the command that began it goes on with it\n  " + "\n  ".join(begun))
     for message in refused:
         typer.echo(f"nsr: refused: {message}", err=True)
     if refused:
         raise typer.Exit(1)
+
+
+def _read(read: Callable[[Path], T], folders: Iterable[Path], refused: list[str]) -> list[T]:
+    """What is read from these folders; the reason goes to `refused` for those that cannot be."""
+    found = []
+    for folder in folders:
+        try:
+            found.append(read(folder))
+        except StoreError as error:
+            refused.append(str(error))
+    return found
 
 
 def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:

@@ -14,6 +14,7 @@ from nsr.lab.measurements import FEW_CELLS, MEASUREMENTS, Measurement, measureme
 from nsr.lab.specification import NUMBERS, SIZES, Spec, spec
 from nsr.lab.steps import keep, next_job, progress, run
 from nsr.lab.store import Run, adopt, folders, load, refuse_stale, runs, stored
+from nsr.lab.unfinished import how_far, under_way
 
 __all__ = [
     "FEW_CELLS",
@@ -29,6 +30,7 @@ __all__ = [
     "adopt",
     "fingerprints",
     "folders",
+    "how_far",
     "keep",
     "load",
     "measure_row",
@@ -41,4 +43,5 @@ __all__ = [
     "spec",
     "stored",
     "train_epoch",
+    "under_way",
 ]

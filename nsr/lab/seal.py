@@ -19,19 +19,27 @@ def seal(folder: Path, provenance: dict[str, Any], weights: bytes | None = None)
     known = provenance.get("files", {})
     digests = {name: known.get(name) or sha256((folder / name).read_bytes()) for name in sorted(files)}
     digests["weights.safetensors"] = known["weights.safetensors"] if weights is None else sha256(weights)
-    content = {**{k: v for k, v in provenance.items() if k != "sha256"}, "files": digests}
-    write_whole(folder / "provenance.json", as_json({**content, "sha256": sha256(as_json(content))}))
+    write_whole(folder / "provenance.json", digested({**provenance, "files": digests}))
     if weights is not None:
         write_whole(folder / "weights.safetensors", weights)
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
     """provenance.json, once its own digest and its layout are known to be right."""
-    path = folder / "provenance.json"
-    content = parsed(path, "remove the folder to compute the run again")
-    sealed = {k: v for k, v in content.items() if k != "sha256"}
-    if content.get("sha256") != sha256(as_json(sealed)) or path.read_bytes() != as_json(content):
-        raise StoreError(f"{path}: has been changed since it was written; remove the folder to compute the run again")
+    return read_digested(folder / "provenance.json", "remove the folder to compute the run again")
+
+
+def digested(content: dict[str, Any]) -> bytes:
+    """A JSON file that ends with the digest of what stands before it."""
+    content = {key: value for key, value in content.items() if key != "sha256"}
+    return as_json({**content, "sha256": sha256(as_json(content))})
+
+
+def read_digested(path: Path, remedy: str) -> dict[str, Any]:
+    """The content of such a file; with a byte changed it is refused."""
+    content = parsed(path, remedy)
+    if path.read_bytes() != digested(content):
+        raise StoreError(f"{path}: has been changed since it was written; {remedy}")
     return content
 
 

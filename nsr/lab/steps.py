@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nsr import paths, train
-from nsr.files import StoreError, write_whole
+from nsr.files import StoreError, refuse_unwritable, write_whole
 from nsr.lab.jobs import Job, measure_row, train_epoch
-from nsr.lab.measurements import MEASUREMENTS, measurement
-from nsr.lab.seal import as_json, parsed, read_provenance, seal
+from nsr.lab.measurements import MEASUREMENTS, Measurement, measurement
+from nsr.lab.seal import as_json, parsed, read_provenance, seal, verified
 from nsr.lab.specification import Spec
 from nsr.lab.store import Run, load, refuse_stale, stored
-from nsr.lab.tensors import packed_state, packed_weights, unpacked_state
+from nsr.lab.tensors import packed_weights, unpacked_state
+from nsr.lab.unfinished import checkpoint_path, read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 
 
 def run(
@@ -35,6 +36,7 @@ def run(
         return found
     store = store or paths.store()
     refuse_stale(store, spec)
+    refuse_unwritable(store)
     while job := next_job(store, spec, measurements):
         value, circumstances = job.result()
         keep(store, job, value, circumstances)
@@ -46,12 +48,14 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
     """What the run lacks next, None if nothing; the contours in the order of `measurements`."""
     folder = store / spec.folder
     if not (folder / "weights.safetensors").exists():
-        return Job(spec, "training", train_epoch, (spec, _unfinished(folder)))
+        return Job(spec, "training", train_epoch, (spec, read_checkpoint(folder, spec)))
+    known = read_provenance(folder)
     for name in measurements:
-        what, rows = measurement(name), _rows(folder, name)
-        if len(rows) < len(what.protocol.grid_x):
-            weights = (folder / "weights.safetensors").read_bytes()
-            return Job(spec, name, measure_row, (spec, weights, what, rows))
+        what = measurement(name)
+        if name not in known["contours"]:
+            weights = verified(folder / "weights.safetensors", known["files"]["weights.safetensors"])
+            return Job(spec, name, measure_row, (spec, weights, what, read_rows(folder, name)))
+        _refuse_other_protocol(folder / "contours" / f"{name}.json", what)
     return None
 
 
@@ -60,35 +64,39 @@ def keep(store: Path, job: Job, value: Any, circumstances: dict[str, Any]) -> No
     folder = store / job.spec.folder
     if job.what == "training":
         _keep_epoch(folder, job.spec, value, circumstances)
-        return
-    what, rows = MEASUREMENTS[job.what], [*job.arguments[-1], value]
-    if len(_rows(folder, job.what)) >= len(rows):
-        return  # another process at the same run was faster
-    record = {**what.record, "accuracy": rows}
-    write_whole(folder / "contours" / f"{job.what}.json", as_json(record))
-    if len(rows) == len(what.protocol.grid_x):
-        known = read_provenance(folder)
-        known["files"].pop(f"contours/{job.what}.json", None)
-        circumstances = {name: value for name, value in circumstances.items() if name != "seconds"}  # of one row
-        seal(folder, {**known, "contours": {**known["contours"], job.what: circumstances}})
+    else:
+        _keep_row(folder, job.what, [*job.arguments[-1], value], circumstances)
 
 
 def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict[str, Any]) -> None:
-    state, known = unpacked_state(checkpoint), _unfinished(folder)
+    state, known = unpacked_state(checkpoint), read_checkpoint(folder, spec)
     if (folder / "weights.safetensors").exists() or (known and unpacked_state(known).epoch >= state.epoch):
         return  # another process at the same run was faster
     history = list(state.history)
     history[-1]["seconds"] = circumstances["seconds"]
     if state.epoch < spec.method.epochs:
         state = train.State(state.epoch, state.W, state.optimiser, state.generator, tuple(history))
-        write_whole(folder / "checkpoint.safetensors", packed_state(state))
+        write_checkpoint(folder, spec, state, circumstances["code"])
         return
     seconds = round(sum(record.pop("seconds", 0.0) for record in history), 1)
     write_whole(folder / "spec.json", spec.model_dump_json(indent=1).encode() + b"\n")
     write_whole(folder / "history.json", as_json(history))
     training = {**circumstances, "seconds": seconds}
     seal(folder, {"training": training, "contours": {}}, weights=packed_weights(state.W))
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    checkpoint_path(folder).unlink(missing_ok=True)
+
+
+def _keep_row(folder: Path, name: str, rows: list[list[float]], circumstances: dict[str, Any]) -> None:
+    what, known = MEASUREMENTS[name], read_provenance(folder)
+    if name in known["contours"] or len(read_rows(folder, name)) >= len(rows):
+        return  # another process at the same run was faster
+    if len(rows) < len(what.protocol.grid_x):
+        write_rows(folder, name, rows, circumstances["code"])
+        return
+    write_whole(folder / "contours" / f"{name}.json", as_json({**what.record, "accuracy": rows}))
+    circumstances = {key: value for key, value in circumstances.items() if key != "seconds"}  # of one row
+    seal(folder, {**known, "contours": {**known["contours"], name: circumstances}})
+    rows_path(folder, name).unlink(missing_ok=True)
 
 
 def progress(store: Path, spec: Spec) -> dict[str, float]:
@@ -96,30 +104,11 @@ def progress(store: Path, spec: Spec) -> dict[str, float]:
     folder = store / spec.folder
     if (folder / "weights.safetensors").exists():
         return json.loads((folder / "history.json").read_bytes())[-1]
-    return unpacked_state(_unfinished(folder) or b"").history[-1]
+    return unpacked_state(read_checkpoint(folder, spec) or b"").history[-1]
 
 
-def _unfinished(folder: Path) -> bytes | None:
-    """The checkpoint of a training that is under way, None before its first."""
-    path = folder / "checkpoint.safetensors"
-    try:
-        content = path.read_bytes()
-        unpacked_state(content)
-    except FileNotFoundError:
-        return None
-    except StoreError as error:
-        raise StoreError(f"{path}: {error}") from None
-    return content
-
-
-def _rows(folder: Path, name: str) -> list[list[float]]:
-    """The finished rows of a contour that may be under way; a file of another protocol is refused."""
-    path = folder / "contours" / f"{name}.json"
-    if not path.exists():
-        return []
+def _refuse_other_protocol(path: Path, what: Measurement) -> None:
     record = parsed(path)
-    rows = record.pop("accuracy", None)
-    if record != MEASUREMENTS[name].record or not isinstance(rows, list):
-        raise StoreError(f"{path}: was measured by another protocol; remove it to measure it again")
-    sealed = name in read_provenance(folder)["contours"]
-    return rows if sealed else rows[: len(MEASUREMENTS[name].protocol.grid_x) - 1]  # killed just before the seal
+    record.pop("accuracy", None)
+    if record != what.record:
+        raise StoreError(f"{path}: was measured by another protocol; remove its run to measure it again")

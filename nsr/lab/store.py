@@ -20,6 +20,7 @@ from nsr.lab.measurements import Measurement
 from nsr.lab.seal import as_json, read_provenance, verified
 from nsr.lab.specification import Spec, what_is_wrong
 from nsr.lab.tensors import unpacked_weights
+from nsr.lab.unfinished import checkpoint_path
 from nsr.network import Network, mlp
 
 
@@ -86,10 +87,15 @@ def adopt(run: Run, store: Path) -> None:
     folder = store / run.folder.name
     files = {name: verified(run.folder / name, digest) for name, digest in run.provenance["files"].items()}
     weights = files.pop("weights.safetensors")
-    for name, content in {**files, "provenance.json": as_json(run.provenance)}.items():
-        write_whole(folder / name, content)
-    write_whole(folder / "weights.safetensors", weights)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # of a training that is now spared
+    copied = {**files, "provenance.json": as_json(run.provenance), "weights.safetensors": weights}
+    try:
+        for name, content in copied.items():
+            write_whole(folder / name, content)
+    except BaseException:  # half a copy is of no use to anybody
+        for name in copied:
+            (folder / name).unlink(missing_ok=True)
+        raise
+    checkpoint_path(folder).unlink(missing_ok=True)  # of a training that is now spared
 
 
 def refuse_stale(store: Path, spec: Spec) -> None:
