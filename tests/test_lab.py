@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -407,29 +406,34 @@ def test_whichever_write_is_the_last_a_run_is_listed_when_it_is_whole_and_resume
 
 
 TRAINING = """
-import json, sys
+import os, signal, sys, threading
 from pathlib import Path
 from nsr import lab
-spec, store = lab.Spec.model_validate_json(sys.argv[1]), Path(sys.argv[2])
-lab.run(spec, store=store, watch=lambda job, value: print(lab.progress(store, spec), flush=True))
+spec, store, seen = lab.Spec.model_validate_json(sys.argv[1]), Path(sys.argv[2]), []
+
+def watch(job, value):
+    seen.append(lab.progress(store, spec)["epoch"])
+    print(seen[-1], flush=True)
+    if len(seen) == 2:  # from here on the end comes at any moment, in the middle of an epoch or of a write
+        threading.Timer(float(sys.argv[3]), os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+lab.run(spec, store=store, watch=watch)
 """
 
 
-def test_kill_9_loses_at_most_the_epoch_under_way_and_the_final_weights_are_the_same(tmp_path):
-    spec = tiny_spec(images=None, epochs=12, batch=40)
-    words = [sys.executable, "-c", TRAINING, spec.model_dump_json(), str(tmp_path / "killed")]
+@pytest.mark.parametrize("later", [0.0, 0.05])
+def test_kill_9_loses_at_most_the_epoch_under_way_and_the_final_weights_are_the_same(later, tmp_path):
+    spec = tiny_spec(images=None, epochs=20, batch=40)
+    words = [sys.executable, "-c", TRAINING, spec.model_dump_json(), str(tmp_path / "killed"), str(later)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(words, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, text=True) as victim:
-        seen = [victim.stdout.readline() for _ in range(2)]
-        time.sleep(0.07)  # into the middle of an epoch
-        victim.send_signal(signal.SIGKILL)
-        seen += victim.stdout.readlines()
-    assert victim.returncode == -signal.SIGKILL and all(seen)
+    victim = subprocess.run(words, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    seen = [int(line) for line in victim.stdout.splitlines()]
+    assert victim.returncode == -signal.SIGKILL and seen == list(range(1, len(seen) + 1))
     kept = lab.progress(tmp_path / "killed", spec)["epoch"]
-    assert len(seen) <= kept <= len(seen) + 1 and kept < 12
+    assert len(seen) <= kept <= len(seen) + 1 and kept < 20
     trained = []
     resumed = lab.run(spec, store=tmp_path / "killed", watch=lambda job, value: trained.append(job))
-    assert len(trained) == 12 - kept
+    assert len(trained) == 20 - kept
     assert contents(resumed.folder) == contents(lab.run(spec, store=tmp_path / "whole").folder)
 
 
