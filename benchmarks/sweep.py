@@ -10,6 +10,7 @@ and page faults a second, of which each hands a piece of memory to the process a
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import time
 
@@ -46,7 +47,8 @@ def _faults() -> int:
 def one_worker(environ: dict[str, str]) -> Client:
     """A client of a cluster of one process, started in this environment."""
     with dask.config.set({"distributed.nanny.pre-spawn-environ": environ}):
-        return Client(LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"))
+        quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+        return Client(LocalCluster(n_workers=1, threads_per_worker=1, **quiet))
 
 
 def main() -> None:
