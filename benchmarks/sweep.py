@@ -47,8 +47,7 @@ def _faults() -> int:
 def one_worker(environ: dict[str, str]) -> Client:
     """A client of a cluster of one process, started in this environment."""
     with dask.config.set({"distributed.nanny.pre-spawn-environ": environ}):
-        quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
-        return Client(LocalCluster(n_workers=1, threads_per_worker=1, **quiet))
+        return Client(LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"))
 
 
 def main() -> None:
@@ -56,6 +55,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30)
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # dask tells at length how it closes down
     clients = {name: one_worker(environ) for name, environ in KINDS.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in clients}
     for _ in range(1 + options.repeats):  # the first only warms up
