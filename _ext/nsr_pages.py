@@ -131,17 +131,19 @@ def _grid(what: Measurement) -> tuple[str, str, str]:
 
 
 def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> nodes.table:
-    """The first cell of every row stands in letters of one width."""
+    """The first cell of every row stands in letters of one width, and so does what a cell has between backticks."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(head))
     group += nodes.thead("", _row(*(nodes.paragraph(text=cell) for cell in head)))
     group += nodes.tbody(
         "",
-        *(
-            _row(nodes.paragraph("", "", nodes.literal(text=first)), *(nodes.paragraph(text=cell) for cell in rest))
-            for first, *rest in rows
-        ),
+        *(_row(nodes.paragraph("", "", nodes.literal(text=first)), *map(_words, rest)) for first, *rest in rows),
     )
     return nodes.table("", group)
+
+
+def _words(text: str) -> nodes.paragraph:
+    parts = enumerate(text.split("`"))
+    return nodes.paragraph("", "", *(nodes.literal(text=part) if k % 2 else nodes.Text(part) for k, part in parts))
 
 
 def _row(*cells: nodes.Node) -> nodes.row:
