@@ -2,48 +2,103 @@
 
 from __future__ import annotations
 
-import typer
+import functools
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
 
-from nsr.cli.chapters import Pairs, book_command, run_command
-from nsr.cli.judge import assess_command
-from nsr.cli.ledger import claims_command, provenance_command
-from nsr.cli.many import reproduce_command, tune_command
-from nsr.cli.single import contour_command, runs_command, train_command
-from nsr.cli.terminal import INTERRUPTED, REFUSED
+from nsr.cli.leave import INTERRUPTED, REFUSED, at_once, emptied, told, unwritten
 
-__all__ = [
-    "INTERRUPTED",
-    "REFUSED",
-    "app",
-    "assess_command",
-    "book_command",
-    "claims_command",
-    "contour_command",
-    "nsr",
-    "provenance_command",
-    "reproduce_command",
-    "run_command",
-    "runs_command",
-    "train_command",
-    "tune_command",
-]
+with at_once():
+    import typer
+    from typer.core import TyperCommand, TyperGroup
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+__all__ = ["COMMANDS", "INTERRUPTED", "REFUSED", "app"]
+
+# name -> the module it is loaded from once it is called, and how its help begins; in the order of `nsr --help`
+COMMANDS = {
+    "assess": ("judge", "Judge your own model"),
+    "train": ("single", "Train one network by a row of the table of methods"),
+    "contour": ("single", "Measure a contour of a stored run"),
+    "runs": ("single", "List the stored runs, the shipped and your own"),
+    "tune": ("many", "Choose the numbers of all methods on validation images"),
+    "reproduce": ("many", "Compute the runs of the book from nothing"),
+    "run": ("chapters", "Execute one chapter with other parameters"),
+    "book": ("chapters", "Rebuild the whole book under one set of parameters"),
+    "claims": ("ledger", "Decide the paper's nine claims by stored runs"),
+    "provenance": ("ledger", "Write codecheck.yml and ro-crate-metadata.json"),
+}
+
+
+@functools.cache
+def _command(name: str) -> TyperCommand:
+    module, _ = COMMANDS[name]
+    with at_once():
+        room = import_module(f"nsr.cli.{module}")
+    return typer.main.get_group(room.commands).commands[name]
+
+
+class _Late(Mapping[str, TyperCommand]):
+    """The commands by name, each loaded when it is first looked up: torch alone takes seconds."""
+
+    def __getitem__(self, name: str) -> TyperCommand:
+        return _command(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Commands(TyperGroup):
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.commands = _Late()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # outside of what a command does itself about it
+            told("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+class _Program(typer.Typer):
+    """The program itself: whatever stops it costs one line at most, and an exit code."""
+
+    def __call__(self, *words: Any, **how: Any) -> None:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what no terminal can show
+        try:
+            super().__call__(*words, **{"prog_name": "nsr", **how})
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        except OSError as error:
+            code = unwritten(error)
+        code = emptied(code)
+        if code == INTERRUPTED:
+            os._exit(code)  # threads may still be at cells that nobody wants any more
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted
+        sys.exit(code)
+
+
+app = _Program(
+    cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 
 
 @app.callback()
 def nsr() -> None:
     """Robustness of neural networks when inputs and weights are perturbed together."""
-
-
-# in the order of `nsr --help`
-app.command("assess")(assess_command)
-app.command("train")(train_command)
-app.command("contour")(contour_command)
-app.command("runs")(runs_command)
-app.command("tune")(tune_command)
-app.command("reproduce")(reproduce_command)
-app.command("run", cls=Pairs)(run_command)
-app.command("book")(book_command)
-app.command("claims")(claims_command)
-app.command("provenance")(provenance_command)

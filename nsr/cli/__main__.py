@@ -3,4 +3,4 @@
 from nsr.cli import app
 
 if __name__ == "__main__":
-    app(prog_name="nsr")
+    app()

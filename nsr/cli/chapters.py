@@ -11,7 +11,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from nsr.cli.terminal import INTERRUPTED, REFUSED, refusals, stop
+from nsr.cli.leave import INTERRUPTED, REFUSED
+from nsr.cli.terminal import refusals, room, stop
+
+commands = room()
 
 
 class Pairs(TyperCommand):
@@ -27,6 +30,7 @@ class Pairs(TyperCommand):
         return super().parse_args(ctx, joined)
 
 
+@commands.command("run", cls=Pairs)
 def run_command(
     chapter: Annotated[str, typer.Argument(help="a chapter's name or the start of it: 04")],
     pairs: Annotated[
@@ -60,6 +64,7 @@ def run_command(
     typer.echo(f"notebook: {done.notebook}\npage:     {done.page}")
 
 
+@commands.command("book")
 def book_command(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="set one parameter; may be repeated")

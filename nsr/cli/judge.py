@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,14 +13,17 @@ from tqdm import tqdm
 
 from nsr import assess
 from nsr.assess import NAMES, AssessError, Assessment
-from nsr.cli.terminal import INTERRUPTED, REFUSED, percent, row, stop
+from nsr.cli.leave import INTERRUPTED, REFUSED
+from nsr.cli.terminal import percent, room, row, stop
 from nsr.contour import COARSE, Cell, Contour
 from nsr.data import DataError
 from nsr.files import StoreError
 
+commands = room()
 FEW = 6  # cells that a flag names one by one
 
 
+@commands.command("assess")
 def assess_command(
     model: Annotated[str, typer.Argument(help="file.py:function; called without arguments, it returns the module")],
     data: Annotated[str, typer.Option(help="mnist, fashion-mnist, digits (test samples), or an .npz with x and y")],
@@ -64,7 +68,8 @@ def assess_command(
     """
     try:
         what = assess.plan(eps_x=eps_x, eps_w=eps_w, points=points, geometry=geometry, strong=strong, certify=certify)
-        with contextlib.closing(_Bars()) as watch:
+        # what a stranger's model prints is no part of what was found
+        with contextlib.closing(_Bars()) as watch, contextlib.redirect_stdout(sys.stderr):
             found = assess.assess(model, data, what, out, weights=weights, images=images, device=device, watch=watch)
     except (AssessError, DataError, OSError) as error:
         stop(str(error), REFUSED)

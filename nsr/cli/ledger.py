@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from nsr import claims, provenance
-from nsr.cli.terminal import refusals, stores
+from nsr.cli.terminal import refusals, room, stores
 from nsr.files import write_whole
 
+commands = room()
 
+
+@commands.command("claims")
 def claims_command(
     store: Annotated[Path | None, typer.Option(help="folder of runs to decide by; default: the shipped ones")] = None,
     interval: Annotated[
@@ -38,6 +41,7 @@ def claims_command(
             typer.echo(f"nsr: stale: {run.folder.name}: {', '.join(run.stale)} changed since", err=True)
 
 
+@commands.command("provenance")
 def provenance_command() -> None:
     """Write codecheck.yml and ro-crate-metadata.json: what is in this repository, for machines.
 

@@ -12,11 +12,14 @@ from tqdm import tqdm
 
 from nsr import reproduce, sweep, tune
 from nsr.cli.options import Scheduler, Workers
-from nsr.cli.terminal import refusals, row
+from nsr.cli.terminal import refusals, room, row
 from nsr.lab import Job
 from nsr.methods import METHODS
 
+commands = room()
 
+
+@commands.command("tune")
 def tune_command(
     store: Annotated[Path, typer.Option(help="folder for the candidates' runs")] = Path("runs/tuning"),
     scheduler: Scheduler = None,
@@ -41,6 +44,7 @@ def tune_command(
     _end(report)
 
 
+@commands.command("reproduce")
 def reproduce_command(
     scale: Annotated[
         Literal["quick", "paper"], typer.Option(help="quick: minutes; paper: a night on two cores")

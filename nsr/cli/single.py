@@ -12,10 +12,12 @@ from tqdm import tqdm
 
 from nsr import lab, paths
 from nsr.cli.options import Store
-from nsr.cli.terminal import percent, refusals, row, stores
+from nsr.cli.terminal import percent, refusals, room, row, stores
 from nsr.files import StoreError
 from nsr.lab import Job, Run
 from nsr.methods import METHODS
+
+commands = room()
 
 T = TypeVar("T")
 Seed = Annotated[int, typer.Option(min=0, help="of first weights, order of the samples and inner attacks")]
@@ -25,6 +27,7 @@ Set = Annotated[
 Images = Annotated[int | None, typer.Option(min=1, help="train on the first so many images; default: all")]
 
 
+@commands.command("train")
 def train_command(
     method: Annotated[str, typer.Argument(help=f"a row of the table of methods: {', '.join(METHODS)}")],
     seed: Seed = 0,
@@ -55,6 +58,7 @@ def train_command(
     typer.echo(f"\nin {found.folder}")
 
 
+@commands.command("contour")
 def contour_command(
     run: Annotated[str, typer.Argument(help="a run as `nsr runs` names it, or the start of its name")],
     kind: Annotated[str, typer.Argument(help=f"what to measure: {', '.join(lab.MEASUREMENTS)}")],
@@ -81,6 +85,7 @@ def contour_command(
     typer.echo(f"\nAUC {measured.auc:.3f}")
 
 
+@commands.command("runs")
 def runs_command(store: Store = None) -> None:
     """List the stored runs, the shipped and your own, every file checked against its digest, and what is under way.
 

@@ -9,11 +9,15 @@ from typing import NoReturn
 
 import typer
 
+from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.data import DataError
 from nsr.files import StoreError
 from nsr.train import CollapseError
 
-REFUSED, INTERRUPTED = 2, 130
+
+def room() -> typer.Typer:
+    """What the commands of one module are declared with."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @contextlib.contextmanager
