@@ -23,11 +23,11 @@ Interval = tuple[float, float, float]  # mean, low, high
 def planes(contours: Mapping[str, Contour]) -> Figure:
     """Accuracy over both radii, one small panel a title, all on the same axes and colour scale."""
     rows = -(-len(contours) // COLUMNS)
-    size = (1.9 * COLUMNS + 1.2, 2.35 * rows + 0.2)
+    size = (1.48 * COLUMNS + 1.1, 2.15 * rows + 0.2)
     figure, grid = plt.subplots(rows, COLUMNS, figsize=size, sharex=True, sharey=True, squeeze=False)
     for ax, (title, contour) in zip(grid.flat, contours.items(), strict=False):
         fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
-        label(ax, lines(ax, contour, LINES, colors="white", linewidths=1), fontsize=7)
+        label(ax, lines(ax, contour, LINES, colors="white", linewidths=1))
         ax.set_title(title, fontsize=9)
         ax.locator_params(nbins=3)
         ax.grid(visible=False)

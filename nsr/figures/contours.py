@@ -27,7 +27,7 @@ RADIUS_W = {
 }
 MARGIN = 0.09  # share of a panel's sides: how far the middle of a label keeps from its frame
 CORNER = 0.34, 0.17  # the upper left and the lower right belong to the ends of the singular edges
-FAR, NEAR = 0.15, 0.06  # shares of a panel: between two labels, between a label and the lines of others
+FAR, NEAR = (0.18, 0.12), (0.085, 0.055)  # across and up: from a label to another, and to the lines of others
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="black")]
 PLATE = [patheffects.withStroke(linewidth=4, foreground="black")]  # under what stands on other lines
 
@@ -89,7 +89,7 @@ def label(ax: Axes, sets: Sequence[ContourSet], beside: Sequence[ContourSet] = (
             taken.append(min(free, key=lambda at: abs(at[0] - at[1])))
             place = (ax.transAxes - ax.transData).transform(taken[-1])
             for text in ax.clabel(drawn, fmt="%d", fontsize=fontsize, manual=[tuple(place)]):
-                text.set_path_effects(HALO)
+                text.set(path_effects=HALO, rotation=0)
 
 
 def _course(ax: Axes, path: Path) -> np.ndarray:
@@ -107,8 +107,8 @@ def _inside(at: np.ndarray) -> bool:
     return MARGIN < min(x, w) and max(x, w) < 1 - MARGIN and not corner
 
 
-def _clear(at: np.ndarray, others: Sequence[np.ndarray], distance: float) -> bool:
-    return not len(others) or np.linalg.norm(np.asarray(others) - at, axis=1).min() > distance
+def _clear(at: np.ndarray, others: Sequence[np.ndarray], distance: tuple[float, float]) -> bool:
+    return not len(others) or np.linalg.norm((np.asarray(others) - at) / distance, axis=1).min() > 1
 
 
 def edges(ax: Axes, contour: Contour) -> None:
