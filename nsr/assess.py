@@ -5,6 +5,7 @@ What cannot be judged is refused in one line, before anything is computed or wri
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -14,7 +15,6 @@ import textwrap
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from nsr.attack import PAPER, STRONG, Attack, survivors
 from nsr.contour import COARSE, GEOMETRIES, Cell, Contour
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
-from nsr.files import write_whole
+from nsr.files import StoreError, refuse_unwritable, write_whole
 from nsr.network import Network
 
 ATTACKS = {"paper": PAPER, "strong": STRONG}
@@ -37,6 +37,7 @@ CERTIFIED = "certified"
 NAMES = {"paper": "paper's attack", "strong": "strong attack", CERTIFIED: "certified"}
 IMAGES = COARSE.images
 POINTS = len(COARSE.grid_x)
+MOST_POINTS = 1_000  # a side
 AT_ONCE = 256  # inputs in one clean forward pass
 
 Watch = Callable[[str, int, int], None]  # (curve, cells done, cells in all)
@@ -58,6 +59,14 @@ class Plan:
     geometry: str = "absolute"
     strong: bool = True
     certify: bool | None = None
+
+    @property
+    def attacks(self) -> dict[str, Attack]:
+        """Who attacks, by the name of the contour."""
+        return {name: attack for name, attack in ATTACKS.items() if self.strong or name != "strong"}
+
+    def certifies(self, network: Network) -> bool:
+        return network.is_mlp and self.certify is not False
 
 
 @dataclass(frozen=True)
@@ -121,8 +130,8 @@ def plan(
     for name, given in (("eps_x", eps_x), ("eps_w", eps_w)):
         if given is not None and not (math.isfinite(given) and given > 0):
             raise AssessError(f"{name} must be positive and finite, got {given}")
-    if points < 2:
-        raise AssessError(f"a grid needs at least two points a side, got {points}")
+    if not 2 <= points <= MOST_POINTS:
+        raise AssessError(f"a grid needs at least two points a side and takes {MOST_POINTS:,}, got {points}")
     grid_x, grid_w = (tuple(end * k / (points - 1) for k in range(points)) for end in ends.values())
     return Plan(grid_x, grid_w, geometry, strong, certify)
 
@@ -146,10 +155,19 @@ def assess(
         raise AssessError(f"{folder}: results go into a folder, and this is a file")
     if device == "cuda" and not torch.cuda.is_available():
         raise AssessError("no CUDA device was found: use the device cpu")
-    network, split = prepare(load_model(model, weights), load_samples(samples, images))
+    network, split = load_model(model, weights), load_samples(samples, images)
     if what.certify and not network.is_mlp:
         raise AssessError(f"{model}: certificates are for chains of dense and ReLU layers, and this model is not one")
-    found = measure(network.to(device), split.to(torch.device(device)), what, folder / "cells", watch)
+    with _refusing(f"{model}: cannot be brought to the device {device}", BaseException):
+        network, split = network.to(device), split.to(torch.device(device))
+    network, split = prepare(network, split, what)
+    refuse_unwritable(folder)
+    try:
+        found = measure(network, split, what, folder / "cells", watch)
+    except (OSError, StoreError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a stranger's forward may raise anything, and at any call
+        raise AssessError(f"{model} failed on the way ({_reason(error)}); finished cells are in {folder}") from error
     assessment = Assessment(model, samples, len(split), found)
     write(assessment, folder)
     return assessment
@@ -157,9 +175,8 @@ def assess(
 
 def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Watch | None = None) -> dict[str, Contour]:
     """The contours of a plan by name, each resumed from and stored in its own file of `folder`."""
-    attacks = {name: attack for name, attack in ATTACKS.items() if what.strong or name != "strong"}
     found = {}
-    for name, attack in attacks.items():
+    for name, attack in what.attacks.items():
         found[name] = cells.attacked(
             folder / f"{name}.json",
             network,
@@ -171,7 +188,7 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
             geometry=what.geometry,
             watch=_named(watch, name),
         )
-    if network.is_mlp and what.certify is not False:
+    if what.certifies(network):
         found[CERTIFIED] = cells.certified(
             folder / f"{CERTIFIED}.json",
             network,
@@ -207,11 +224,11 @@ def load_model(where: str, weights: Path | None = None) -> Network:
     if not isinstance(module, nn.Module):
         raise AssessError(f"{where} must return a torch.nn.Module, and returned {_a(module)}")
     if weights is not None:
-        with _refusing(f"{weights}: these weights do not fit {where}", RuntimeError):
+        with _refusing(f"{weights}: these weights do not fit {where}", BaseException):
             with _refusing(f"{weights}: not a safetensors file", SafetensorError):
-                with _refusing(f"{weights}: cannot be read", OSError):
+                with _refusing(f"{weights}: cannot be read", OSError, UnicodeError):
                     load_weights(module, weights)
-    with _refusing(where, Exception):  # whatever keeps a stranger's module from being copied
+    with _refusing(where, BaseException):  # whatever keeps a stranger's module from being copied
         return Network.from_module(module)
 
 
@@ -241,10 +258,10 @@ def load_samples(name: str, images: int = IMAGES) -> Split:
     return Split(torch.from_numpy(x.astype(np.float64)), torch.from_numpy(y.astype(np.int64)))
 
 
-def prepare(network: Network, split: Split) -> tuple[Network, Split]:
+def prepare(network: Network, split: Split, what: Plan | None = None) -> tuple[Network, Split]:
     """Network and samples in one dtype and in the shape that the network takes, once everything is known to fit."""
     x = _fitting(network, split.x.to(network.W[0].dtype))
-    with torch.no_grad(), _refusing("the model and the data do not fit", Exception):
+    with torch.no_grad(), _refusing("the model and the data do not fit", BaseException):
         z = torch.cat([network(part) for part in x.split(AT_ONCE)])
         again = network(x[:AT_ONCE])
     if len(z) != len(x):
@@ -256,11 +273,27 @@ def prepare(network: Network, split: Split) -> tuple[Network, Split]:
     low, high, K = int(split.y.min()), int(split.y.max()), z.shape[1]
     if low < 0 or high >= K:
         raise AssessError(f"the labels span [{low}, {high}], and the model has logits for the classes 0 to {K - 1}")
-    # two samples and one step: what cannot be differentiated shows now, not in some cell of the grid
-    one_step = Attack((replace(PAPER.members[0], steps=1),))
-    with _refusing("the model cannot be attacked", Exception):
-        survivors(network, x[:2], split.y[:2], [GEOMETRIES["relative"](0.01, 0.01, network.W)], one_step)
+    _rehearse(network, x[:2], split.y[:2], what or plan())
     return network, Split(x, split.y)
+
+
+def _rehearse(network: Network, x: Tensor, y: Tensor, what: Plan) -> None:
+    """All that will be measured, on two samples and one step: what fails shows now, not in some cell of the grid."""
+    eps_x, eps_w = what.grid_x[-1], what.grid_w[-1]
+    corners = {"inputs": (eps_x, 0.0), "weights": (0.0, eps_w), "inputs and weights": (eps_x, eps_w)}
+    for moving, radii in corners.items():
+        xi = GEOMETRIES[what.geometry](*radii, network.W)
+        for attack in what.attacks.values():
+            with _refusing(f"the model cannot be attacked where its {moving} move", BaseException):
+                survivors(network, x, y, [xi], _of_one_step(attack))
+        if what.certifies(network):
+            with _refusing("the model cannot be certified, see --no-certify", BaseException):
+                cells.certifiable(network, x, y, [xi])
+
+
+def _of_one_step(attack: Attack) -> Attack:
+    members, polish = (tuple(replace(a, steps=1) for a in part) for part in (attack.members, attack.polish))
+    return replace(attack, members=members, polish=polish)
 
 
 def _fitting(network: Network, x: Tensor) -> Tensor:
@@ -272,7 +305,9 @@ def _fitting(network: Network, x: Tensor) -> Tensor:
         try:
             with torch.no_grad():
                 z = network(few)
-        except Exception as error:  # whatever a stranger's forward raises
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a stranger's forward raises
             troubles.append(f"x {_shape(view)} raises {_reason(error)}")
             continue
         if isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and len(z) == len(few) and z.shape[1] > 1:
@@ -290,26 +325,26 @@ def _built(file: Path, name: str) -> object:
     if spec is None or spec.loader is None:
         raise AssessError(f"{file}: is no Python file; name a model as file.py:function")
     code = importlib.util.module_from_spec(spec)
-    folder = str(file.resolve().parent)
     sys.modules[spec.name] = code  # where dataclasses and deepcopy look for it
-    sys.path.insert(0, folder)  # as Python does for a file that it runs
+    before = [*sys.path]
+    sys.path.insert(0, str(file.resolve().parent))  # as Python does for a file that it runs
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), contextlib.chdir("."):  # the file may go elsewhere; we come back
             torch.manual_seed(0)  # a model that draws its weights is then the same one when a run is taken up again
-            with _refusing(f"{file}: cannot be imported", Exception, SystemExit):
+            with _refusing(f"{file}: cannot be imported", BaseException):
                 spec.loader.exec_module(code)
             if not callable(function := getattr(code, name, None)):
                 raise AssessError(f"{file}: has no function {name}")
-            with _refusing(f"{file}: {name}() failed", Exception, SystemExit):
+            with _refusing(f"{file}: {name}() failed", BaseException):
                 return function()
     finally:
-        sys.path.remove(folder)
+        sys.path[:] = before
 
 
 def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not file.is_file():
         raise AssessError(f"{file}: there is no such file")
-    damage = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+    damage = (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
     with _refusing(f"{file}: not an .npz file of plain arrays", *damage), file.open("rb") as stream:
         found = np.load(stream, allow_pickle=False)
         arrays = {key: found[key] for key in found} if isinstance(found, np.lib.npyio.NpzFile) else {}
@@ -319,19 +354,23 @@ def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
     return arrays["x"], arrays["y"]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _refusing(what: str, *errors: type[BaseException]) -> Iterator[None]:
-    """Turn these errors, where they are not refusals yet, into a refusal of one line."""
+    """Turn these errors, where they are not refusals yet nor the user's Ctrl-C, into a refusal of one line."""
     try:
         yield
-    except AssessError:
+    except (AssessError, KeyboardInterrupt):
         raise
     except errors as error:
         raise AssessError(f"{what}: {_reason(error)}") from None
 
 
 def _reason(error: BaseException) -> str:
-    return textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")
+    try:
+        words = f"{type(error).__name__}: {error}"
+    except BaseException:  # a stranger's error may fail even at saying what it is
+        words = type(error).__name__
+    return textwrap.shorten("".join(c if c.isprintable() else " " for c in words), 300, placeholder=" ...")
 
 
 def _a(thing: object) -> str:

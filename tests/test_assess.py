@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import pytest
 import torch
 from matplotlib.image import imread
 from safetensors.torch import save_file, save_model
-from torch import nn
+from torch import Tensor, nn
 
-from nsr import Network, assess, contour, data, files, train
+from nsr import Budget, Network, assess, cells, contour, data, files, mlp, train
 from nsr.ascent import Ascent
 from nsr.assess import AssessError, Assessment
-from nsr.attack import PAPER, Attack
-from nsr.contour import COARSE, Contour
+from nsr.attack import PAPER, Attack, survivors
+from nsr.contour import COARSE, GEOMETRIES, Contour
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 
@@ -41,6 +42,12 @@ MODELS = """
     def dense():
         return nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
 
+    def linear():
+        return nn.Linear(64, 10)
+
+    def flat():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False))
+
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
@@ -48,6 +55,25 @@ MODELS = """
 
         def forward(self, x):
             return self.last(F.gelu(self.scale * x))
+
+    class Idle(Own):
+        def forward(self, x):
+            return self.last(x)
+
+    class Blind(Own):
+        def forward(self, x):
+            return self.last(torch.ones_like(x))
+
+    class Numb(Own):
+        def forward(self, x):
+            return x[:, :10]
+
+    class Tired(Own):
+        def forward(self, x):
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls > 40:
+                raise SystemExit(0)
+            return self.last(x)
 """
 
 
@@ -118,6 +144,66 @@ def test_every_switch_of_a_plan_is_obeyed(models, tmp_path):
     assert assess.plan().grid_x == pytest.approx(COARSE.grid_x) and assess.plan().grid_w == pytest.approx(COARSE.grid_w)
 
 
+@pytest.mark.parametrize("name", ["linear", "flat"])
+def test_a_net_of_one_layer_is_assessed_with_its_certificates(models, tmp_path, name):
+    what = assess.plan(eps_x=0.01, eps_w=0.002, points=2, strong=False)
+    first = judged(models, name, tmp_path / "whole", what)
+    assert set(first.contours) == {"paper", "certified"}
+    assert first.contours["certified"].accuracy[0][0] == first.clean
+    cells = json.loads((tmp_path / "whole" / "cells" / "certified.json").read_text())
+    cells["cells"] = [[0, 0, 0.5]]  # what an interrupted run has left is taken as it is
+    (tmp_path / "whole" / "cells" / "certified.json").write_text(json.dumps(cells))
+    again = judged(models, name, tmp_path / "whole", what).contours["certified"].accuracy
+    assert again[0][0] == 0.5 and again[1] == first.contours["certified"].accuracy[1]
+
+
+@pytest.mark.parametrize("geometry", ["absolute", "relative"])
+def test_the_certificate_of_one_layer_is_exact(geometry):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(200, 3, generator=generator, dtype=torch.float64)
+    network = mlp(
+        [torch.randn(3, 3, generator=generator, dtype=torch.float64), torch.tensor([0.1, 0.0, -0.1]).double()]
+    )
+    y, found = network(x).argmax(1), []
+    for eps_x, eps_w in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.05, 0.05)):
+        xi = GEOMETRIES[geometry](eps_x, eps_w, network.W)
+        found += [[*cells.certifiable(network, x, y, [xi]), attacked_corner_by_corner(network, x, y, xi)]]
+    assert all(certified == true for certified, true in found) and 1 == found[0][0] > found[1][0] > found[3][0] > 0
+
+
+def attacked_corner_by_corner(network: Network, x: Tensor, y: Tensor, xi: Budget) -> float:
+    """The share of inputs that no corner flips: f_i - f_y is linear in x_hat, W_hat and b_hat, each on its own."""
+    W, b = network.W
+    K, d = W.shape
+    a, top = xi.interval(x, (0.0, 1.0))
+    corners = [torch.where(torch.tensor(high), top, a) for high in product([False, True], repeat=d)]
+    worst = torch.full((len(x),), -math.inf, dtype=x.dtype)
+    for t, i in product(corners, range(K)):
+        # t >= 0, so the worst rows are W_i + eps and W_y - eps
+        margin = ((W[i] + xi.eps_w[0]) * t).sum(1) + b[i] + xi.eps_w[1]
+        margin -= ((W[y] - xi.eps_w[0]) * t).sum(1) + b[y] - xi.eps_w[1]
+        worst = torch.where(y == i, worst, torch.maximum(worst, margin))
+    return float((worst < 0).double().mean())
+
+
+def test_inputs_below_zero_get_no_certificate_of_one_layer():
+    network, x = mlp([torch.eye(2)]), torch.zeros(1, 2)
+    with pytest.raises(ValueError, match="inputs of at least 0 only"):
+        cells.certifiable(network, x, torch.tensor([0]), [Budget.uniform(0.1, 0.1, 1)], box=(-1.0, 1.0))
+
+
+def test_parameters_that_the_logits_ignore_do_not_matter(models, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(assess, "ATTACKS", {name: short(attack) for name, attack in assess.ATTACKS.items()})
+    found = judged(models, "Idle", tmp_path, assess.plan(points=2))
+    assert set(found.contours) == {"paper", "strong"}
+
+
+def short(attack: Attack) -> Attack:
+    members, polish = (tuple(replace(a, steps=1) for a in part) for part in (attack.members, attack.polish))
+    return replace(attack, members=members, polish=polish)
+
+
 def test_a_module_of_ones_own_class_is_judged_on_flat_inputs(models, tmp_path):
     assert 0 <= judged(models, "Own", tmp_path).contours["strong"].auc <= 1
 
@@ -181,6 +267,36 @@ def test_a_model_that_cannot_be_differentiated_is_refused_before_the_grid_is_beg
     network = Network.from_module(Rounded())
     with pytest.raises(AssessError, match="cannot be attacked"):
         assess.prepare(network, Split(torch.rand(3, 4), torch.zeros(3, dtype=torch.long)))
+
+
+@pytest.mark.parametrize(
+    ("name", "moving", "missed"),
+    [("Blind", "inputs", (0.0, 0.1)), ("Numb", "weights", (0.1, 0.0))],
+)
+def test_what_cannot_be_attacked_at_an_edge_of_the_grid_is_refused_before_the_grid_is_begun(
+    models, name, moving, missed
+):
+    network, split = assess.load_model(f"{models}:{name}"), data.load("digits").test.first(3)
+    assert survivors(network, split.x, split.y, [Budget.uniform(*missed, len(network.W))]).shape == (1, 3)
+    with pytest.raises(AssessError, match=f"cannot be attacked where its {moving} move"):
+        assess.prepare(network, split)
+
+
+def test_a_model_whose_certificates_do_not_fit_into_memory_is_refused_before_the_grid_is_begun(models, monkeypatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(cells, "certifiable", full)
+    network, split = assess.load_model(f"{models}:dense"), data.load("digits").test.first(3)
+    with pytest.raises(AssessError, match="cannot be certified, see --no-certify: RuntimeError: Default"):
+        assess.prepare(network, split)
+    assess.prepare(network, split, assess.plan(certify=False))
+
+
+def test_a_model_that_fails_on_the_way_is_refused_and_its_cells_stay(models, tmp_path):
+    with pytest.raises(AssessError, match=r"Tired failed on the way \(SystemExit: 0\); finished cells are in"):
+        judged(models, "Tired", tmp_path, assess.plan(points=6, strong=False))
+    assert json.loads((tmp_path / "cells" / "paper.json").read_text())["cells"]
 
 
 @pytest.mark.parametrize(
@@ -293,6 +409,7 @@ def test_six_contours_fill_two_rows_of_three():
         ({"eps_x": 0.0}, "eps_x must be positive"),
         ({"eps_w": math.nan}, "eps_w must be positive"),
         ({"points": 1}, "two points"),
+        ({"points": 10**6}, "takes 1,000"),
         ({"geometry": "round"}, "unknown geometry"),
     ],
 )
