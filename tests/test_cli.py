@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from unittest import mock
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -49,6 +50,41 @@ MODELS = """
 
     def leaving():
         raise SystemExit(0)
+
+    class Mute(BaseException):
+        def __str__(self):
+            raise self
+
+    def mute():
+        raise Mute
+
+    def interrupting():
+        raise KeyboardInterrupt
+
+    def printing():
+        print("from the model")
+        return dense()
+
+    def walking():
+        import os
+        os.chdir("/")
+        return dense()
+
+    def kind():
+        return nn.Linear
+
+    def unmade():
+        return nn.LazyLinear(10)
+
+    def nowhere():
+        return nn.Linear(64, 10, device="meta")
+
+    class Leaving(nn.Linear):
+        def __init__(self):
+            super().__init__(64, 10)
+
+        def forward(self, x):
+            raise SystemExit(0)
 
     def nothing():
         pass
@@ -120,6 +156,9 @@ def here(tmp_path_factory) -> Path:
     }
     for name, arrays in wrong.items():
         np.savez(folder / f"{name}.npz", **arrays)
+    header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 64)}
+    with ZipFile(folder / "vast.npz", "w") as archive, archive.open("x.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, header)
     return folder
 
 
@@ -211,10 +250,18 @@ MISTAKES = {
     "not a function": (("m.py:number", "--data", "digits"), "has no function number"),
     "a function that raises": (("m.py:raising", "--data", "digits"), r"raising\(\) failed: KeyError"),
     "a function that exits": (("m.py:leaving", "--data", "digits"), r"leaving\(\) failed: SystemExit"),
+    "a function whose error is one itself": (("m.py:mute", "--data", "digits"), r"mute\(\) failed: Mute$"),
+    "a function that returns a class": (("m.py:kind", "--data", "digits"), "returned an object of type type"),
+    "a module that has no weights yet": (("m.py:unmade", "--data", "digits"), "m.py:unmade: ValueError"),
+    "a module on no device": (("m.py:nowhere", "--data", "digits"), "cannot be brought to the device cpu"),
+    "a module that exits": (("m.py:Leaving", "--data", "digits"), "do not fit: .* raises SystemExit: 0"),
     "a function that wants arguments": (("m.py:needs_size", "--data", "digits"), "required positional argument"),
     "a function that returns nothing": (("m.py:nothing", "--data", "digits"), "returned None"),
     "a module without parameters": (("m.py:empty", "--data", "digits"), "no parameters"),
     "weights that are not there": ((*GOOD, "--weights", "gone.safetensors"), "gone.safetensors: "),
+    "weights that are a folder": ((*GOOD, "--weights", "."), r"\.: "),
+    "weights under no name": ((*GOOD, "--weights", ""), "an empty path"),
+    "weights under a name that is none": ((*GOOD, "--weights", "\udcff"), r"\\udcff: "),
     "weights in another format": ((*GOOD, "--weights", "junk.safetensors"), "not a safetensors file"),
     "weights of another model": ((*GOOD, "--weights", "other.safetensors"), "do not fit m.py:dense"),
     "a module of another input size": (("m.py:wide", "--data", "digits"), "do not fit: x .* raises RuntimeError"),
@@ -240,6 +287,8 @@ MISTAKES = {
     "negative labels": (("m.py:dense", "--data", "negative.npz"), r"labels span \[-1, 3\]"),
     "inputs of another size": (("m.py:dense", "--data", "narrow.npz"), r"do not fit: x \[5, 63\]"),
     "a certificate for a CNN": (("m.py:cnn", "--data", "digits", "--certify"), "chains of dense and ReLU"),
+    "more memory than there is": (("m.py:dense", "--data", "vast.npz"), "vast.npz: not an .npz file of plain arrays"),
+    "a grid without end": ((*GOOD, "--points", 10**7), "at least two points a side and takes 1,000"),
     "an empty range": ((*GOOD, "--eps-x", "0"), "eps_x must be positive"),
     "a range without end": ((*GOOD, "--eps-w", "inf"), "eps_w must be positive"),
 }
@@ -253,6 +302,29 @@ def test_a_mistake_costs_one_line_exit_code_2_and_leaves_nothing(words, message,
     assert line.startswith("nsr: ") and re.search(message, line), line
     assert done.stdout == "" and isinstance(done.exception, SystemExit)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_model_prints_and_where_it_goes_is_no_part_of_what_was_found(tmp_path, here):
+    words = ("--data", "digits", "--images", 5, "--points", 2, "--no-strong")
+    done = nsr("assess", "m.py:printing", *words, "--out", "printed")
+    assert done.exit_code == 0 and "from the model" in done.stderr and "from the model" not in done.stdout
+    assert nsr("assess", "m.py:walking", *words, "--out", "walked").exit_code == 0
+    assert (here / "walked" / "assessment.json").exists()
+
+
+def test_a_model_that_raises_what_ctrl_c_raises_ends_as_ctrl_c_does(tmp_path):
+    done = nsr("assess", "m.py:interrupting", "--data", "digits", "--out", tmp_path / "out")
+    assert done.exit_code == 130 and len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_for_results_is_refused(tmp_path):
+    done = nsr("assess", *GOOD, "--out", "")
+    assert done.exit_code == 2 and re.match("nsr: .*an empty path.*\n$", done.stderr)
+
+
+def test_a_place_that_takes_no_results_is_refused_before_anything_is_computed():
+    done = nsr("assess", *GOOD, "--out", "m.py/below")
+    assert done.exit_code == 2 and re.match("nsr: .*nothing can be written there.*m.py/below'\n$", done.stderr)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -373,6 +445,7 @@ REFUSALS = {
     "an unknown method": (("train", "nope"), "unknown method 'nope': choose one of standard, "),
     "an unknown number": ((*USUAL, "--set", "lrate=1"), "unknown number 'lrate': a method has alpha, "),
     "a seed among the numbers": ((*USUAL, "--set", "seed=1"), "unknown number 'seed'"),
+    "an assignment to nothing": ((*USUAL, "--set", "=1"), "--set takes NAME=VALUE, got '=1'"),
     "no assignment": ((*USUAL, "--set", "lr"), "--set takes NAME=VALUE, got 'lr'"),
     "a word for a number": ((*USUAL, "--set", "lr=x"), "lr must be a number above 0 and at most 1e30, got 'x'"),
     "nothing for a number": ((*USUAL, "--set", "lr="), "lr must be a number above 0 and at most 1e30, got ''"),
@@ -390,10 +463,25 @@ REFUSALS = {
     "half a batch": ((*USUAL, "--set", "batch=0.5"), "batch must be a whole number from 1 to 10\\*\\*9, got 0.5"),
     "an unknown bound": ((*USUAL, "--set", "bound=best"), "bound must be one of printed, repaired, norms, interval"),
     "widths that are none": (("train", "standard", "--sizes", "784,x"), "--sizes takes whole numbers and commas"),
+    "widths that no memory holds": (("train", "standard", "--sizes", "784,1000000000,10"), "784-1000000000-10 is too"),
+    "widths that no number holds": (("train", "standard", "--sizes", f"784,{10**400},10"), "too large to be trained"),
     "widths of other data": (("train", "standard", "--dataset", "digits"), "sizes must begin with 64 and end with 10"),
     "more images than there are": ((*USUAL, "--images", 1_198), "images: digits has 1,197 to train on"),
     "runs of a store that is not there": (("runs", "--store", "gone"), "gone: there is no such folder of runs"),
     "a ledger of a store that is not there": (("claims", "--store", "gone"), "gone: there is no such folder of runs"),
+    "training into no folder": ((*USUAL, "--store", ""), "an empty path"),
+    "measuring in no folder": (("contour", "at", "quick", "--store", ""), "an empty path"),
+    "runs of no folder": (("runs", "--store", ""), "an empty path"),
+    "a ledger into no file": (("claims", "--out", ""), "an empty path"),
+    "a table into no file": (("claims", "--markdown", " "), "an empty path"),
+    "candidates in no folder": (("tune", "--store", ""), "an empty path"),
+    "a table of candidates in no file": (("tune", "--out", ""), "an empty path"),
+    "a reproduction in no folder": (("reproduce", "--store", ""), "an empty path"),
+    "a reproduction by no scheduler": (("reproduce", "--scheduler", ""), "an empty address"),
+    "parameters of no file": (("run", "01", "--params", ""), "an empty path"),
+    "a parameter without a name": (("run", "01", "-p", "=1"), "-p takes NAME VALUE, got '=1'"),
+    "a parameter with an empty name": (("run", "01", "-p", "", "1"), "-p takes NAME VALUE, got '=1'"),
+    "a parameter of the book without a name": (("book", "--set", "=1"), "--set takes NAME=VALUE, got '=1'"),
     "an unknown run": (("contour", "nope", "paper"), "no run begins with 'nope': nsr runs lists them all"),
     "a path for a run": (("contour", "/etc", "paper"), "no run begins with '/etc'"),
     "a pattern for a run": (("contour", "*", "paper"), r"no run begins with '\*'"),
@@ -471,7 +559,28 @@ def test_a_name_that_several_runs_begin_with_is_refused(own):
     trained("standard", *NET, "--seed", 1)
     trained("standard", *NET, "--seed", 2)
     done = nsr("contour", "standard", "paper")
-    assert done.exit_code == 2 and "2 runs begin with 'standard'" in done.stderr
+    both = ", ".join(folder.name for folder in lab.folders())
+    assert done.exit_code == 2
+    assert done.stderr == f"nsr: 2 runs begin with 'standard': {both}; give more of one name\n"
+
+
+def test_of_many_runs_that_a_name_may_mean_the_first_few_are_listed(own):
+    for k in range(30):
+        (own / f"standard-{k:02}").mkdir(parents=True)
+        (own / f"standard-{k:02}" / "weights.safetensors").touch()
+    done = nsr("contour", "standard", "paper")
+    first = "standard-00, standard-01, standard-02, standard-03"
+    assert done.stderr == f"nsr: 30 runs begin with 'standard': {first} and 26 more; give more of one name\n"
+
+
+def test_a_memory_that_does_not_suffice_costs_one_line(own, monkeypatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(lab.Job, "result", full)
+    done = nsr("train", "standard", *NET)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("nsr: the memory does not suffice: ")
 
 
 def test_runs_lists_the_user_s_and_the_shipped_and_equal_ones_once(own):

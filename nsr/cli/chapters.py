@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from nsr.cli.leave import INTERRUPTED, REFUSED
+from nsr.cli.options import path_option
 from nsr.cli.terminal import refusals, room, stop
 
 commands = room()
@@ -37,7 +39,7 @@ def run_command(
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME VALUE", help="set one parameter; may be repeated"),
     ] = None,
-    params: Annotated[Path | None, typer.Option(help="YAML file of lines `name: value`; -p goes before it")] = None,
+    params: Annotated[Path | None, path_option("YAML file of lines `name: value`; -p goes before it")] = None,
     help_parameters: Annotated[
         bool, typer.Option("--help-parameters", help="list the chapter's parameters and run nothing")
     ] = False,
@@ -112,7 +114,7 @@ def _chapters_refusals(rerun: ModuleType) -> Iterator[None]:
 
 def _assignments(texts: Sequence[str], form: str) -> dict[str, object]:
     for text in texts:
-        if "=" not in text:
+        if not re.match(r"\s*[^\s=]", text) or "=" not in text:
             raise ValueError(f"{form}, got {text!r}")
     return dict(text.split("=", 1) for text in texts)
 

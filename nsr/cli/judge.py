@@ -14,6 +14,7 @@ from tqdm import tqdm
 from nsr import assess
 from nsr.assess import NAMES, AssessError, Assessment
 from nsr.cli.leave import INTERRUPTED, REFUSED
+from nsr.cli.options import path_option
 from nsr.cli.terminal import percent, room, row, stop
 from nsr.contour import COARSE, Cell, Contour
 from nsr.data import DataError
@@ -27,7 +28,7 @@ FEW = 6  # cells that a flag names one by one
 def assess_command(
     model: Annotated[str, typer.Argument(help="file.py:function; called without arguments, it returns the module")],
     data: Annotated[str, typer.Option(help="mnist, fashion-mnist, digits (test samples), or an .npz with x and y")],
-    weights: Annotated[Path | None, typer.Option(help="safetensors file with the module's weights")] = None,
+    weights: Annotated[Path | None, path_option("safetensors file with the module's weights")] = None,
     images: Annotated[int, typer.Option(min=1, help="how many samples, the first ones")] = assess.IMAGES,
     eps_x: Annotated[float | None, typer.Option(help=f"largest input radius; default {COARSE.grid_x[-1]:g}")] = None,
     eps_w: Annotated[
@@ -43,9 +44,7 @@ def assess_command(
         bool | None, typer.Option("--certify/--no-certify", help="certificates; default: where the model is dense")
     ] = None,
     strong: Annotated[bool, typer.Option(help="the strong attack too, several times the time")] = True,
-    out: Annotated[Path, typer.Option(help="folder for contour.png, assessment.json and finished cells")] = Path(
-        "assessment"
-    ),
+    out: Annotated[Path, path_option("for contour.png, assessment.json and finished cells")] = Path("assessment"),
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="where to compute")] = "cpu",
 ) -> None:
     """Judge your own model: how accurate it stays when its inputs, its weights or both are perturbed.

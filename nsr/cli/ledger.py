@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nsr import claims, provenance
+from nsr.cli.options import path_option
 from nsr.cli.terminal import refusals, room, stores
 from nsr.files import write_whole
 
@@ -16,12 +17,12 @@ commands = room()
 
 @commands.command("claims")
 def claims_command(
-    store: Annotated[Path | None, typer.Option(help="folder of runs to decide by; default: the shipped ones")] = None,
+    store: Annotated[Path | None, path_option("folder of runs to decide by; default: the shipped ones")] = None,
     interval: Annotated[
         Literal["bootstrap", "student"], typer.Option(help="of a difference over seeds; Student's is the wider")
     ] = "bootstrap",
-    out: Annotated[Path | None, typer.Option(help="write the ledger there as JSON, with every number")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="write the table there as markdown")] = None,
+    out: Annotated[Path | None, path_option("write the ledger there as JSON, with every number")] = None,
+    markdown: Annotated[Path | None, path_option("write the table there as markdown")] = None,
 ) -> None:
     """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed."""
     with refusals():

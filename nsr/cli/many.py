@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from nsr import reproduce, sweep, tune
-from nsr.cli.options import Scheduler, Workers
+from nsr.cli.options import Scheduler, Workers, path_option
 from nsr.cli.terminal import refusals, room, row
 from nsr.lab import Job
 from nsr.methods import METHODS
@@ -21,10 +21,10 @@ commands = room()
 
 @commands.command("tune")
 def tune_command(
-    store: Annotated[Path, typer.Option(help="folder for the candidates' runs")] = Path("runs/tuning"),
+    store: Annotated[Path, path_option("folder for the candidates' runs")] = Path("runs/tuning"),
     scheduler: Scheduler = None,
     workers: Workers = None,
-    out: Annotated[Path, typer.Option(help="where the table of candidates is written")] = Path("tuning.json"),
+    out: Annotated[Path, path_option("where the table of candidates is written")] = Path("tuning.json"),
 ) -> None:
     """Choose the numbers of all methods on validation images, as the book's were chosen, and write the table.
 
@@ -49,7 +49,7 @@ def reproduce_command(
     scale: Annotated[
         Literal["quick", "paper"], typer.Option(help="quick: minutes; paper: a night on two cores")
     ] = "quick",
-    store: Annotated[Path, typer.Option(help="folder for these runs, apart from all others")] = Path("runs/reproduced"),
+    store: Annotated[Path, path_option("folder for these runs, apart from all others")] = Path("runs/reproduced"),
     scheduler: Scheduler = None,
     workers: Workers = None,
     only: Annotated[list[str] | None, typer.Option(help="these methods alone; may be repeated")] = None,

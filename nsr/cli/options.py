@@ -1,14 +1,38 @@
-"""Options that several commands take."""
+"""Options that several commands take, and what an option may be given."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-Store = Annotated[Path | None, typer.Option(help="folder of runs; default: NSR_RUNS, or runs/")]
+from nsr.cli.leave import REFUSED
+from nsr.cli.terminal import stop
+
+
+def path_option(help: str) -> Any:
+    """An option that takes a path: an empty one would silently be the current folder."""
+    return typer.Option(help=help, parser=_path, metavar="<path>")
+
+
+def _path(text: str | Path) -> Path:
+    if not str(text).strip():
+        stop("an option was given an empty path: name a file or a folder, or . for the current one", REFUSED)
+    return Path(text)
+
+
+def _address(text: str) -> str:
+    if not text.strip():
+        stop("--scheduler was given an empty address: leave it out for workers on this machine", REFUSED)
+    return text
+
+
+Store = Annotated[Path | None, path_option("folder of runs; default: NSR_RUNS, or runs/")]
 Scheduler = Annotated[
-    str | None, typer.Option(help="tcp://host:port of a dask scheduler; default: workers on this machine")
+    str | None,
+    typer.Option(
+        help="tcp://host:port of a dask scheduler; default: workers on this machine", parser=_address, metavar="<str>"
+    ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes on this machine; default: its cores")]

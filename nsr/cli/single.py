@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -12,12 +14,15 @@ from tqdm import tqdm
 
 from nsr import lab, paths
 from nsr.cli.options import Store
-from nsr.cli.terminal import percent, refusals, room, row, stores
+from nsr.cli.terminal import memory, percent, refusals, room, row, stores
 from nsr.files import StoreError
-from nsr.lab import Job, Run
+from nsr.lab import Job, Run, Spec
 from nsr.methods import METHODS
 
 commands = room()
+
+FEW = 4  # runs that a choice names one by one
+COPIES = 6  # of the weights while they are trained: with gradients, momentum, and a checkpoint of it all
 
 T = TypeVar("T")
 Seed = Annotated[int, typer.Option(min=0, help="of first weights, order of the samples and inner attacks")]
@@ -51,6 +56,7 @@ def train_command(
     with refusals():
         widths = _sizes(sizes)
         spec = lab.spec(method, seed, dataset=dataset, sizes=widths, images=images, **_changes(numbers or []))
+        _refuse_what_does_not_fit(spec)
         bar = tqdm(total=spec.method.epochs, desc=spec.folder, unit="epoch")
         with contextlib.closing(bar):
             found = lab.run(spec, store=store, watch=lambda job, value: _epoch(bar, job, store))
@@ -123,9 +129,12 @@ def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
 
 def _chosen(name: str, store: Path | None) -> Run:
     folders = [folder for folder in lab.folders(*stores(store)) if folder.name.startswith(name)]
-    if len(folders) != 1:
-        what = f"{len(folders)} runs begin with" if folders else "no run begins with"
-        raise ValueError(f"{what} {name!r}: nsr runs lists them all")
+    if not folders:
+        raise ValueError(f"no run begins with {name!r}: nsr runs lists them all")
+    if len(folders) > 1:
+        first = ", ".join(folder.name for folder in folders[:FEW])
+        more = f" and {len(folders) - FEW} more" if len(folders) > FEW else ""
+        raise ValueError(f"{len(folders)} runs begin with {name!r}: {first}{more}; give more of one name")
     return lab.load(folders[0])
 
 
@@ -146,11 +155,19 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r}") from None
 
 
+def _refuse_what_does_not_fit(spec: Spec) -> None:
+    """Networks that this machine cannot hold; the system may promise their memory and kill the process that uses it."""
+    weights = sum(math.prod(pair) for pair in itertools.pairwise(spec.sizes))
+    if 4 * COPIES * weights > memory():
+        widths = "-".join(map(str, spec.sizes))
+        raise ValueError(f"sizes: a network {widths:.100} is too large to be trained in the memory of this machine")
+
+
 def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
     for text in assignments:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not (name.strip() and equals):
             raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
         if name not in lab.NUMBERS:
             raise ValueError(f"unknown number {name!r}: a method has {', '.join(lab.NUMBERS)}")

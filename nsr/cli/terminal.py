@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +29,10 @@ def refusals() -> Iterator[None]:
         yield
     except (ValueError, StoreError, DataError, OSError, CollapseError) as error:
         stop(str(error), REFUSED)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch has no type for it on a CPU
+            raise
+        stop(f"the memory does not suffice: {str(error)[:200]}", REFUSED)
     except KeyboardInterrupt:
         stop("interrupted; the same command goes on from what is stored", INTERRUPTED)
 
@@ -41,6 +47,14 @@ def stores(store: Path | None) -> tuple[Path, ...]:
     if store is not None and not store.is_dir():
         stop(f"{store}: there is no such folder of runs", REFUSED)
     return () if store is None else (store,)
+
+
+def memory() -> float:
+    """Bytes of this machine, where it says so."""
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def row(name: str, entries: Sequence[str]) -> str:
