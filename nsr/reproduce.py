@@ -43,9 +43,10 @@ def orders(scale: str) -> list[Order]:
     plain = [_orders(_rows(seed), seed, "paper", "certified") for seed in range(5)]
     strong = [_orders(_rows(seed), seed, "strong") for seed in range(3)]
     relative = [_orders(_rows(seed), seed, "relative") for seed in range(3)]
+    per_sample = [_orders((*PANELS, *BEYOND), seed, "per_sample") for seed in range(3)]
     small = [_orders(("weight_perturb", "at_beta_high", "joint_at", "interval"), seed, "small") for seed in range(3)]
     full = [_orders(PANELS, seed, "full") for seed in range(3)]
-    return list(chain(*plain, ablations(), *strong, *relative, *small, *full))
+    return list(chain(*plain, ablations(), *strong, *relative, *per_sample, *small, *full))
 
 
 def _orders(names: Sequence[str], seed: int, *measurements: str) -> list[Order]:

@@ -29,7 +29,7 @@ FLOORS = (
     {"network", "paths", "files", "vision", "dense", "directions"},
     {"norms", "data", "methods", "budget", "ascent", "scaling"},
     {"bounds", "attack", "exact"},
-    {"certify", "derivation", "leak"},
+    {"certify", "derivation", "leak", "neurons"},
     {"loss", "contour"},
     {"train", "figures", "cells"},
     {"lab"},

@@ -14,7 +14,10 @@ from nsr import paths
 from nsr.lab.seal import sha256
 
 TRAINING = ("network", "dense", "directions", "norms", "data", "budget", "ascent", "bounds", "certify", "loss", "train")
-MEASURING = ("network", "dense", "directions", "data", "budget", "ascent", "bounds", "attack", "certify", "contour")
+MEASURING = (
+    *("network", "dense", "directions", "data", "budget", "ascent", "bounds", "attack", "certify", "contour"),
+    "neurons",
+)
 
 
 def fingerprints(modules: Sequence[str]) -> dict[str, str]:

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nsr import contour, data, paths, train
-from nsr.contour import GEOMETRIES
+from nsr import data, paths, train
 from nsr.data import Split
 from nsr.lab.circumstances import circumstances
 from nsr.lab.fingerprint import MEASURING, TRAINING, code_at_first_use
@@ -78,11 +77,7 @@ def measure_row(spec: Spec, weights: bytes, what: Measurement, rows: Sequence[Se
         if what.inherits and (0 in found or any(row[j] == 0 for row in rows)):
             found.append(0.0)
             continue
-        xi = GEOMETRIES[what.geometry](eps_x, radius, network.W)
-        if what.attack is None:
-            found += contour.certifiable(network, samples.x, samples.y, [xi])
-        else:
-            found += contour.attacked(network, samples.x, samples.y, [xi], what.attack)
+        found.append(what.cell(network, samples, eps_x, radius))
     return found
 
 

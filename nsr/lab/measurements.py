@@ -6,8 +6,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nsr import contour
 from nsr.attack import PAPER, STRONG, Attack
-from nsr.contour import BRIEF, FULL, SMALL, Protocol
+from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Protocol
+from nsr.data import Split
+from nsr.network import Network
+from nsr.neurons import ALONE, by_neuron
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Measurement:
     attack: Attack | None = None
     geometry: str = "absolute"
     part: str = "test"  # of the data set
+    weights: str = "shared"  # whom one W_hat serves: all images, or each has its own ("per_sample")
 
     @property
     def grid_w(self) -> tuple[float, ...]:
@@ -29,9 +34,22 @@ class Measurement:
         is reported as it comes out, whatever the truth."""
         return self.attack != PAPER
 
+    def cell(self, network: Network, samples: Split, eps_x: float, radius: float) -> float:
+        """The accuracy in one cell of the grid."""
+        xi = GEOMETRIES[self.geometry](eps_x, radius, network.W)
+        if self.attack is None:
+            (found,) = contour.certifiable(network, samples.x, samples.y, [xi])
+        else:
+            net = by_neuron(network) if self.weights == "per_sample" else network
+            (found,) = contour.attacked(net, samples.x, samples.y, [xi], self.attack, weights=self.weights)
+        return found
+
     @property
     def record(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self)))
+        found = json.loads(json.dumps(asdict(self)))
+        if self.weights == "shared":
+            del found["weights"]  # as all contours were stored before there was a choice
+        return found
 
 
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
@@ -39,6 +57,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "paper": Measurement(BRIEF, PAPER),
     "strong": Measurement(BRIEF, STRONG),
     "relative": Measurement(BRIEF, STRONG, "relative"),
+    "per_sample": Measurement(BRIEF, ALONE, weights="per_sample"),
     "certified": Measurement(SMALL),
     "small": Measurement(SMALL, STRONG),
     "full": Measurement(FULL, PAPER),
