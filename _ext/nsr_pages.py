@@ -100,9 +100,9 @@ class StoredRuns(SphinxDirective):
             contours = ", ".join(sorted(made["contours"])) or "none"
             commit = (made["training"]["commit"] or "unknown")[:7]
             digest = hashlib.sha256(content).hexdigest()[:8]
-            what = f"{spec.method.title}, {spec.seed}"
+            what = f"{spec.method.title}, seed {spec.seed}"
             rows.append((file.parent.name, what, changes(spec), contours, commit, digest))
-        head = ("Run", "Method, seed", "Differs from its row in", "Contours", "Commit", "Digest")
+        head = ("Run", "Method and seed", "Differs from its row in", "Contours", "Commit", "Digest")
         return [_table(head, (24, 18, 20, 20, 9, 9), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
 
