@@ -119,9 +119,10 @@ class Measurements(SphinxDirective):
 def _attacker(what: Measurement) -> str:
     if what.attack is None:
         return "what linear bounds certify"
-    members = what.attack.members
-    one = f"left by one ascent of the strong attack, {members[0].steps} steps"
-    return {PAPER: "left by the paper's attack", STRONG: "left by the strong attack"}.get(what.attack, one)
+    one, *more = what.attack.members
+    brief = f"{1 + len(more)} scale-free ascents of {one.steps} steps" if more else f"one ascent of {one.steps} steps"
+    who = {PAPER: "the paper's attack", STRONG: "the strong attack"}.get(what.attack, brief)
+    return f"left by {who}{', an own W_hat for each image' if what.weights == 'per_sample' else ''}"
 
 
 def _grid(what: Measurement) -> tuple[str, str, str]:

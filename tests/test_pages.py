@@ -10,6 +10,7 @@ import pytest
 from docutils import nodes
 
 from nsr import paths
+from nsr.lab import MEASUREMENTS
 
 CHAPTERS = sorted(paths.CHAPTERS.glob("*.ipynb"))
 
@@ -65,3 +66,10 @@ def test_a_chapter_has_the_number_of_its_file(monkeypatch: pytest.MonkeyPatch) -
     assert numbers.by_file(lambda collector, env: ["changed"])(None, env) == ["changed"]
     assert env.toc_secnumbers == {page: {"": (12,), "#a": (12, 1), "#b": None}, other: {"": (10,)}}
     assert env.titles[page]["secnumber"] == [12] and reference["secnumber"] == [12, 1]
+
+
+def test_every_kind_of_contour_is_told_from_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(paths.ROOT / "_ext"))
+    pages = importlib.import_module("nsr_pages")
+    told = {name: (pages._attacker(what), *pages._grid(what)) for name, what in MEASUREMENTS.items()}
+    assert len(set(told.values())) == len(told)
