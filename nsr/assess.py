@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import math
 import sys
 import textwrap
 import zipfile
@@ -34,10 +33,12 @@ from nsr.network import Network
 
 ATTACKS = {"paper": PAPER, "strong": STRONG}
 CERTIFIED = "certified"
+RESULTS = ("contour.png", "assessment.json")
 NAMES = {"paper": "paper's attack", "strong": "strong attack", CERTIFIED: "certified"}
 IMAGES = COARSE.images
 POINTS = len(COARSE.grid_x)
 MOST_POINTS = 1_000  # a side
+LEAST, MOST = 1e-30, 1e30  # radii that float32 holds, steps of a grid and products with a few weights included
 AT_ONCE = 256  # inputs in one clean forward pass
 
 Watch = Callable[[str, int, int], None]  # (curve, cells done, cells in all)
@@ -128,8 +129,8 @@ def plan(
     usual_w = COARSE.grid_w if geometry == "absolute" else COARSE.grid_r
     ends = {"eps_x": eps_x or COARSE.grid_x[-1], "eps_w": eps_w or usual_w[-1]}
     for name, given in (("eps_x", eps_x), ("eps_w", eps_w)):
-        if given is not None and not (math.isfinite(given) and given > 0):
-            raise AssessError(f"{name} must be positive and finite, got {given}")
+        if given is not None and not LEAST <= given <= MOST:
+            raise AssessError(f"{name} must be positive, from {LEAST} to {MOST}, got {given}")
     if not 2 <= points <= MOST_POINTS:
         raise AssessError(f"a grid needs at least two points a side and takes {MOST_POINTS:,}, got {points}")
     grid_x, grid_w = (tuple(end * k / (points - 1) for k in range(points)) for end in ends.values())
@@ -161,7 +162,10 @@ def assess(
     with _refusing(f"{model}: cannot be brought to the device {device}", BaseException):
         network, split = network.to(device), split.to(torch.device(device))
     network, split = prepare(network, split, what)
-    refuse_unwritable(folder)
+    for name in RESULTS:
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise AssessError(f"{folder / name}: a result goes there, and this is no plain file")
+    refuse_unwritable(folder / "cells")
     try:
         found = measure(network, split, what, folder / "cells", watch)
     except (OSError, StoreError, KeyboardInterrupt):
@@ -203,13 +207,14 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
 
 
 def write(assessment: Assessment, folder: Path) -> None:
-    """contour.png and assessment.json, each whole or not at all."""
+    """RESULTS, each whole or not at all."""
+    picture_file, record_file = RESULTS
     attacked = {NAMES[name]: c for name, c in assessment.contours.items() if name != CERTIFIED}
     sure = assessment.contours.get(CERTIFIED)
     picture = io.BytesIO()
     drawn(attacked, dict.fromkeys(attacked, sure) if sure else {}).savefig(picture, format="png", dpi=200)
-    write_whole(folder / "contour.png", picture.getvalue())
-    write_whole(folder / "assessment.json", assessment.to_json().encode() + b"\n")
+    write_whole(folder / picture_file, picture.getvalue())
+    write_whole(folder / record_file, assessment.to_json().encode() + b"\n")
 
 
 # what is to be judged -----------------------------------------------------------------------------------------------
@@ -219,7 +224,7 @@ def load_model(where: str, weights: Path | None = None) -> Network:
     """The network that "file.py:function" returns, with the tensors of a safetensors file where one is given."""
     path, _, name = where.rpartition(":")
     if not path or not name:
-        raise AssessError(f"{where}: name a model as file.py:function, where the function returns it")
+        raise AssessError(f"{where!r}: name a model as file.py:function, where the function returns it")
     module = _built(Path(path), name)
     if not isinstance(module, nn.Module):
         raise AssessError(f"{where} must return a torch.nn.Module, and returned {_a(module)}")

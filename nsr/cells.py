@@ -159,7 +159,7 @@ class _Cells:
         try:
             found = json.loads(self.path.read_text())
             cells = {(int(i), int(j)): float(accuracy) for i, j, accuracy in found.pop("cells")}
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise StoreError(f"{self.path}: not a stored contour ({error}); remove it to start afresh") from None
         changed = [name for name, value in self.record.items() if found.get(name) != value]
         if changed:

@@ -408,6 +408,8 @@ def test_six_contours_fill_two_rows_of_three():
     [
         ({"eps_x": 0.0}, "eps_x must be positive"),
         ({"eps_w": math.nan}, "eps_w must be positive"),
+        ({"eps_x": 1e31}, "eps_x must be positive, from 1e-30 to 1e.30"),
+        ({"eps_w": 5e-324}, "eps_w must be positive, from 1e-30"),
         ({"points": 1}, "two points"),
         ({"points": 10**6}, "takes 1,000"),
         ({"geometry": "round"}, "unknown geometry"),

@@ -324,7 +324,20 @@ def test_an_empty_folder_for_results_is_refused(tmp_path):
 
 def test_a_place_that_takes_no_results_is_refused_before_anything_is_computed():
     done = nsr("assess", *GOOD, "--out", "m.py/below")
-    assert done.exit_code == 2 and re.match("nsr: .*nothing can be written there.*m.py/below'\n$", done.stderr)
+    assert done.exit_code == 2 and re.match("nsr: .*nothing can be written there.*m.py/below/cells'\n$", done.stderr)
+
+
+def test_a_folder_where_a_result_should_go_is_found_before_anything_is_computed(tmp_path):
+    (tmp_path / "assessment.json").mkdir()
+    done = nsr("assess", *GOOD, "--out", tmp_path)
+    assert done.exit_code == 2 and re.match("nsr: .*assessment.json: .* no plain file\n$", done.stderr)
+
+
+def test_stored_cells_that_no_reader_can_follow_are_refused(tmp_path):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "paper.json").write_text("[" * 100_000)
+    done = nsr("assess", *GOOD, "--out", tmp_path)
+    assert done.exit_code == 2 and re.match("nsr: .*paper.json: not a stored contour .*\n$", done.stderr)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -482,6 +495,15 @@ REFUSALS = {
     "a parameter without a name": (("run", "01", "-p", "=1"), "-p takes NAME VALUE, got '=1'"),
     "a parameter with an empty name": (("run", "01", "-p", "", "1"), "-p takes NAME VALUE, got '=1'"),
     "a parameter of the book without a name": (("book", "--set", "=1"), "--set takes NAME=VALUE, got '=1'"),
+    "a parameter of a chapter without a name": (("book", "--set", "04.=1"), "--set takes NAME=VALUE, got '04.=1'"),
+    "a value nested too deeply": (("run", "04", "-p", "seed", "&a [*a]"), "nested too deeply"),
+    "a ledger in place of a folder": (("claims", "--out", "."), "is no plain file: name another one to write to"),
+    "a ledger below a file": (
+        ("claims", "--out", "/dev/null/l.json"),
+        "nothing can be.*/dev/null",
+    ),
+    "a ledger and a table in one file": (("claims", "--out", "one", "--markdown", "./one"), "name two files"),
+    "a table of candidates in place of a folder": (("tune", "--out", "."), "is no plain file"),
     "an unknown run": (("contour", "nope", "paper"), "no run begins with 'nope': nsr runs lists them all"),
     "a path for a run": (("contour", "/etc", "paper"), "no run begins with '/etc'"),
     "a pattern for a run": (("contour", "*", "paper"), r"no run begins with '\*'"),

@@ -114,7 +114,7 @@ def _chapters_refusals(rerun: ModuleType) -> Iterator[None]:
 
 def _assignments(texts: Sequence[str], form: str) -> dict[str, object]:
     for text in texts:
-        if not re.match(r"\s*[^\s=]", text) or "=" not in text:
+        if not re.match(r"[^=]*[^\s.=]\s*=", text):  # a name that is no chapter's alone, as 04. is
             raise ValueError(f"{form}, got {text!r}")
     return dict(text.split("=", 1) for text in texts)
 

@@ -9,7 +9,7 @@ import typer
 
 from nsr import claims, provenance
 from nsr.cli.options import path_option
-from nsr.cli.terminal import refusals, room, stores
+from nsr.cli.terminal import refusals, refuse_unwritable_files, room, stores
 from nsr.files import write_whole
 
 commands = room()
@@ -26,6 +26,7 @@ def claims_command(
 ) -> None:
     """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed."""
     with refusals():
+        refuse_unwritable_files(out, markdown)
         shelf = claims.shelf(*stores(store))
         found = claims.ledger(shelf, claims.Rules(interval=interval))
         if out:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nsr import reproduce, sweep, tune
 from nsr.cli.options import Scheduler, Workers, path_option
-from nsr.cli.terminal import refusals, room, row
+from nsr.cli.terminal import refusals, refuse_unwritable_files, room, row
 from nsr.lab import Job
 from nsr.methods import METHODS
 
@@ -30,8 +30,10 @@ def tune_command(
 
     Takes about 15 minutes on two cores; candidates that are stored are not trained again.
     """
-    with refusals(), sweep.cluster(scheduler, workers) as client:
-        report = _swept(tune.orders(), store, client)
+    with refusals():
+        refuse_unwritable_files(out)
+        with sweep.cluster(scheduler, workers) as client:
+            report = _swept(tune.orders(), store, client)
         records = tune.write(store, out)
     for record in records:
         numbers = ", ".join(f"{name}={value}" for name, value in record["numbers"].items())

@@ -13,7 +13,7 @@ import typer
 
 from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.data import DataError
-from nsr.files import StoreError
+from nsr.files import StoreError, refuse_unwritable
 from nsr.train import CollapseError
 
 
@@ -29,6 +29,8 @@ def refusals() -> Iterator[None]:
         yield
     except (ValueError, StoreError, DataError, OSError, CollapseError) as error:
         stop(str(error), REFUSED)
+    except RecursionError:
+        stop("what was given is nested too deeply to be read", REFUSED)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch has no type for it on a CPU
             raise
@@ -47,6 +49,17 @@ def stores(store: Path | None) -> tuple[Path, ...]:
     if store is not None and not store.is_dir():
         stop(f"{store}: there is no such folder of runs", REFUSED)
     return () if store is None else (store,)
+
+
+def refuse_unwritable_files(*files: Path | None) -> None:
+    """Stop now rather than when what is to be written there has been computed."""
+    named = [file.resolve() for file in files if file is not None]
+    for file in named:
+        if file.exists() and not file.is_file():
+            raise ValueError(f"{file} is no plain file: name another one to write to")
+        refuse_unwritable(file.parent)
+    if len(set(named)) < len(named):
+        raise ValueError(f"{named[0]}: name two files, one would be written over the other")
 
 
 def memory() -> float:
