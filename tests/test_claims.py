@@ -17,7 +17,7 @@ from nsr.claims.verdict import DEPENDS, NOT_REPRODUCED, OPEN, REPRODUCED, Case, 
 from nsr.contour import Contour
 
 GRID_X, GRID_W = (0.0, 0.1, 0.2), (0.0, 0.004, 0.008)
-KINDS = ("paper", "strong", "relative")
+KINDS = ("paper", "strong", "relative", "per_sample")
 WOBBLE = (0.0, 0.004, -0.003, 0.002, -0.002)  # of an accuracy, seed by seed
 
 
@@ -111,6 +111,12 @@ def test_a_claim_that_relative_radii_overturn_depends_on_the_radii(name: str) ->
     assert row.on == ("the kind of weight radii",)
 
 
+@pytest.mark.parametrize("name", sorted(AGAINST.keys() - {"C2"}))
+def test_a_claim_that_weights_of_its_own_for_each_image_overturn_depends_on_whom_they_serve(name: str) -> None:
+    row = verdict(name, made(AS_CLAIMED, {"per_sample": {**AS_CLAIMED, **AGAINST[name]}}))
+    assert row.on == ("whom one weight attack serves",)
+
+
 @pytest.mark.parametrize("name", AGAINST)
 def test_a_claim_without_runs_or_with_too_few_seeds_is_open(name: str) -> None:
     assert verdict(name, {}).verdict == OPEN
@@ -157,7 +163,7 @@ def test_the_best_at_beta_is_the_better_one_under_the_attack_that_is_looked_at()
     swapped = {"at_beta_low": AS_CLAIMED["at_beta_high"], "at_beta_high": AS_CLAIMED["at_beta_low"]}
     row = verdict("C6", made(AS_CLAIMED, {"strong": swapped}))
     words = [case.parts[0].what for case in row.cases]
-    assert ["large" in text for text in words] == [True, False, True]
+    assert ["large" in text for text in words] == [True, False, True, True]
 
 
 def test_one_way_of_failing_is_enough_for_min_max_to_fail() -> None:
@@ -233,7 +239,7 @@ def test_the_page_of_a_claim_shows_every_number_and_the_other_verdict() -> None:
 def test_a_figure_gets_every_measured_difference_but_the_exact_ones() -> None:
     drawn = claims.differences(claims.ledger(made(AS_CLAIMED)))
     assert list(drawn) == [f"C{k}" for k in range(1, 9)]
-    assert len(drawn["C4"]) == 9 and all(len(settings) == 3 for settings in drawn["C4"].values())
+    assert len(drawn["C4"]) == 9 and all(len(settings) == len(KINDS) for settings in drawn["C4"].values())
 
 
 # ---------------------------------------------------------------- what is shipped

@@ -46,6 +46,7 @@ BRIEF = Attack((Ascent(steps=3, step_x=0.1, step_w=0.02),))
 KINDS = {
     "paper": Measurement(GRID, BRIEF),
     "relative": Measurement(GRID, BRIEF, "relative"),
+    "per_sample": Measurement(GRID, BRIEF, weights="per_sample"),
     "certified": Measurement(GRID, part="validation"),
 }
 
@@ -325,7 +326,7 @@ WIDE = Protocol((0.0, 0.1, 0.2), (0.0, 0.01, 0.02), (0.0, 0.01, 0.02), images=10
 def test_cells_behind_a_dead_one_are_skipped_unless_the_attack_is_the_paper_s(attack, inherits, monkeypatch):
     measured = []
 
-    def dead_from_the_middle(network, x, y, budgets, *_):
+    def dead_from_the_middle(network, x, y, budgets, *_, **scope):
         (xi,) = budgets
         measured.append((xi.eps_x, xi.eps_w[0]))
         return [0.0 if xi.eps_x >= 0.1 and xi.eps_w[0] >= 0.01 else 0.5]
@@ -402,7 +403,7 @@ def test_whichever_write_is_the_last_a_run_is_listed_when_it_is_whole_and_resume
         assert resumed.contours.keys() == KINDS.keys() and contents(resumed.folder) == whole
         if len(written) < write:
             break
-    assert write == 2 + 4 + 3 * 3 + 1  # checkpoints; spec, history, provenance, weights; rows and the seal of each kind
+    assert write == 2 + 4 + 4 * 3 + 1  # checkpoints; spec, history, provenance, weights; rows and the seal of each kind
 
 
 TRAINING = """
@@ -501,7 +502,8 @@ def test_what_cannot_be_rows_of_accuracies_is_refused(rows, tmp_path):
 
 def test_rows_of_other_weights_are_not_gone_on_with(finished, tmp_path):
     path = begun(tmp_path, "paper")
-    resealed(path, weights=64 * "0")
+    begin = json.loads(path.read_bytes())["begun"]
+    resealed(path, begun={**begin, "weights": 64 * "0"})
     with pytest.raises(StoreError, match=r"paper\.unfinished\.json: was measured with other weights"):
         lab.run(tiny_spec(), ("paper",), store=tmp_path)
 

@@ -27,9 +27,9 @@ from nsr.paths import ROOT
 
 FLOORS = (
     {"network", "paths", "files", "vision", "dense", "directions"},
-    {"norms", "data", "methods", "budget", "ascent", "scaling"},
+    {"norms", "data", "methods", "budget", "ascent", "neurons", "scaling"},
     {"bounds", "attack", "exact"},
-    {"certify", "derivation", "leak", "neurons"},
+    {"certify", "derivation", "leak"},
     {"loss", "contour"},
     {"train", "figures", "cells"},
     {"lab"},

@@ -21,6 +21,7 @@ CONTOURS = {
     "paper": Setting(),
     "strong": Setting("strong attack"),
     "relative": Setting("strong attack", "relative radii"),
+    "per_sample": Setting("strong attack", scope="weights of its own for each image"),
 }
 TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; both AT+beta
 SHOWN = (*PANELS, "joint_at")

@@ -46,16 +46,18 @@ class Setting:
 
     attack: str = "paper's attack"
     radii: str = "absolute radii"
+    scope: str = ""  # whom one weight set of the attacker serves, if not all images
     training: str = ""  # what differs from the table of methods
     question: str = ""
 
     def __str__(self) -> str:
-        return ", ".join(part for part in (self.attack, self.radii, self.training, self.question) if part)
+        return ", ".join(part for part in (self.attack, self.radii, self.scope, self.training, self.question) if part)
 
 
 FACTORS = {
     "attack": "the attack",
     "radii": "the kind of weight radii",
+    "scope": "whom one weight attack serves",
     "training": "how the nets were trained",
     "question": "what is asked",
 }

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from nsr.contour import Contour
 from nsr.figures.looks import look
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
-MARKERS = "os^Dv*P"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
+MARKERS = "os^Dv*PX"
 ROW, SPREAD = 0.25, 0.7  # height of a row in inches; share of it that the settings of one difference take
 
 Drawn = Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float, int]]]]

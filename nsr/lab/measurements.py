@@ -11,7 +11,7 @@ from nsr.attack import PAPER, STRONG, Attack
 from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Protocol
 from nsr.data import Split
 from nsr.network import Network
-from nsr.neurons import ALONE, by_neuron
+from nsr.neurons import by_neuron
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "paper": Measurement(BRIEF, PAPER),
     "strong": Measurement(BRIEF, STRONG),
     "relative": Measurement(BRIEF, STRONG, "relative"),
-    "per_sample": Measurement(BRIEF, ALONE, weights="per_sample"),
+    "per_sample": Measurement(BRIEF, STRONG, weights="per_sample"),
     "certified": Measurement(SMALL),
     "small": Measurement(SMALL, STRONG),
     "full": Measurement(FULL, PAPER),

@@ -48,9 +48,8 @@ def read_checkpoint(folder: Path, spec: Spec) -> bytes | None:
 
 
 def write_rows(folder: Path, name: str, rows: Sequence[Sequence[float]], code: dict[str, str]) -> None:
-    weights = read_provenance(folder)["files"]["weights.safetensors"]
-    content = {**MEASUREMENTS[name].record, "accuracy": rows, "weights": weights, "code": code}
-    write_whole(rows_path(folder, name), digested(content))
+    begun = {"weights": _weights(folder), "code": code}
+    write_whole(rows_path(folder, name), digested({**MEASUREMENTS[name].record, "accuracy": rows, "begun": begun}))
 
 
 def read_rows(folder: Path, name: str) -> list[list[float]]:
@@ -59,13 +58,19 @@ def read_rows(folder: Path, name: str) -> list[list[float]]:
     if not path.exists():
         return []
     content = read_digested(path, _REMEDY)
-    code, weights, rows = (content.get(key) for key in ("code", "weights", "accuracy"))
-    if not MEASUREMENTS[name].record.items() <= content.items() or not _is_part(rows, name):
+    begun, rows = content.pop("begun", {}), content.pop("accuracy", None)
+    del content["sha256"]
+    if content != MEASUREMENTS[name].record or not _is_part(rows, name):
         raise StoreError(f"{path}: was measured by another protocol; remove it to measure it again")
-    if weights != read_provenance(folder)["files"]["weights.safetensors"]:
+    if begun["weights"] != _weights(folder):
         raise StoreError(f"{path}: was measured with other weights; remove it to measure it again")
-    _refuse_other_code(path, code, MEASURING)
+    _refuse_other_code(path, begun["code"], MEASURING)
     return rows
+
+
+def _weights(folder: Path) -> str:
+    """The digest of the weights of a run."""
+    return read_provenance(folder)["files"]["weights.safetensors"]
 
 
 def under_way(*stores: Path) -> Iterator[Path]:
@@ -118,8 +123,8 @@ def _is_part(rows: Any, name: str) -> bool:
     )
 
 
-def _refuse_other_code(path: Path, code: dict[str, str] | None, modules: Sequence[str]) -> None:
+def _refuse_other_code(path: Path, code: dict[str, str], modules: Sequence[str]) -> None:
     now = code_at_first_use(modules, paths.PACKAGE)
     if code != now:
-        changed = sorted(name for name in {*now, *(code or {})} if (code or {}).get(name) != now.get(name))
+        changed = sorted(name for name in {*now, *code} if code.get(name) != now.get(name))
         raise StoreError(f"{path}: was begun before a change of {', '.join(changed)}; {_REMEDY}")
