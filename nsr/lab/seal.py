@@ -70,5 +70,10 @@ def as_json(content: Any) -> bytes:
     return json.dumps(content, indent=1).encode() + b"\n"
 
 
+def on_one_line(content: Any) -> bytes:
+    """The same where there are many files: indented, a contour is twice as long."""
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -11,7 +11,7 @@ from nsr import paths, train
 from nsr.files import StoreError, refuse_unwritable, write_whole
 from nsr.lab.jobs import Job, measure_row, train_epoch
 from nsr.lab.measurements import MEASUREMENTS, Measurement, measurement
-from nsr.lab.seal import as_json, parsed, read_provenance, seal, verified
+from nsr.lab.seal import as_json, on_one_line, parsed, read_provenance, seal, verified
 from nsr.lab.specification import Spec
 from nsr.lab.store import Run, load, refuse_stale, stored
 from nsr.lab.tensors import packed_weights, unpacked_state
@@ -93,7 +93,7 @@ def _keep_row(folder: Path, name: str, rows: list[list[float]], circumstances: d
     if len(rows) < len(what.protocol.grid_x):
         write_rows(folder, name, rows, circumstances["code"])
         return
-    write_whole(folder / "contours" / f"{name}.json", as_json({**what.record, "accuracy": rows}))
+    write_whole(folder / "contours" / f"{name}.json", on_one_line({**what.record, "accuracy": rows}))
     circumstances = {key: value for key, value in circumstances.items() if key != "seconds"}  # of one row
     seal(folder, {**known, "contours": {**known["contours"], name: circumstances}})
     rows_path(folder, name).unlink(missing_ok=True)
