@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import io
 import os
 import signal
 import sys
@@ -78,8 +80,9 @@ class _Program(typer.Typer):
     """The program itself: whatever stops it costs one line at most, and an exit code."""
 
     def __call__(self, *words: Any, **how: Any) -> None:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.reconfigure(errors="backslashreplace")  # names of files may hold what no terminal can show
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names of files may hold what no terminal can show
         try:
             super().__call__(*words, **{"prog_name": "nsr", **how})
             code = 0
@@ -90,7 +93,7 @@ class _Program(typer.Typer):
         code = emptied(code)
         if code == INTERRUPTED:
             os._exit(code)  # threads may still be at cells that nobody wants any more
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted then
         sys.exit(code)
 
 
