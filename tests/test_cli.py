@@ -642,6 +642,13 @@ def test_runs_lists_what_is_good_beside_what_is_refused_or_foreign(own):
     assert all(any(str(own / name) in line for line in refused) for name in bad)
 
 
+def test_a_file_in_the_place_of_the_store_is_no_empty_store(own, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "file"))
+    done = nsr("runs")
+    assert done.exit_code == 2 and "file: NSR_RUNS names a file, and runs lie in a folder" in done.stderr
+
+
 def test_runs_lists_what_is_under_way(own):
     spec = lab.spec("standard", dataset="digits", sizes=(64, 16, 10), images=100, epochs=2)
     job = lab.next_job(own, spec, ())

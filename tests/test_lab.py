@@ -643,7 +643,7 @@ def test_another_contour_does_not_make_a_changed_file_a_good_one(tmp_path):
         lab.load(folder)
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"\xff\xfe", b"", b"null"])
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"\xff\xfe", b"", b"null", b"[" * 10**5], ids=range(6))
 def test_a_foreign_provenance_is_refused_in_one_line(content, store):
     path = store / tiny_spec().folder / "provenance.json"
     path.write_bytes(content)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from nsr import paths
 from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.data import DataError
 from nsr.files import StoreError, refuse_unwritable
@@ -48,6 +49,8 @@ def stores(store: Path | None) -> tuple[Path, ...]:
     """The store to read that was named, none where none was; a mistyped folder is no empty store."""
     if store is not None and not store.is_dir():
         stop(f"{store}: there is no such folder of runs", REFUSED)
+    if store is None and paths.store().is_file():
+        stop(f"{paths.store()}: NSR_RUNS names a file, and runs lie in a folder", REFUSED)
     return () if store is None else (store,)
 
 

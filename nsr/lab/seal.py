@@ -58,7 +58,7 @@ def parsed(path: Path, remedy: str = "remove it to start afresh") -> dict[str, A
     """The content of a JSON file that holds an object."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {remedy}") from None
     if not isinstance(content, dict):
         raise StoreError(f"{path}: is not what it should be; {remedy}")
