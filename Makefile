@@ -28,7 +28,7 @@ test-browser: book ## open every page of the book in Chromium, with the network 
 # one long page first, then Chromium prints it
 pdf: setup ## print the whole book into one file, _build/pdf/book.pdf; needs Chromium
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
-	@$(BIN)/python -m nsr.pdf
+	@$(BIN)/python -m nsr.book.pdf
 
 chapters: setup ## execute every chapter again, in place, with its default parameters
 	@$(BIN)/python -m nsr.book

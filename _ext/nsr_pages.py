@@ -14,8 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from nsr.attack import PAPER, STRONG
-from nsr.lab import MEASUREMENTS, Measurement, Spec
-from nsr.provenance import changes
+from nsr.book.provenance import changes
+from nsr.runs import MEASUREMENTS, Measurement, Spec
 
 TAG = re.compile(r"# PAPER: (.*)")
 
@@ -110,7 +110,7 @@ class Measurements(SphinxDirective):
     """A table of the kinds of contours: who attacks, over which radii, on how many images."""
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(str(Path(self.env.srcdir, "nsr", "lab", "measurements.py")))
+        self.env.note_dependency(str(Path(self.env.srcdir, "nsr", "runs", "protocols.py")))
         rows = [(name, _attacker(what), *_grid(what)) for name, what in MEASUREMENTS.items()]
         head = ("Name", "What is measured", "Input radii", "Weight radii", "Images")
         return [_table(head, (20, 30, 16, 18, 16), rows)]

@@ -28,9 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nsr import dense
-from nsr.ascent import CHUNK, Ascent
-from nsr.attack import Attack, survivors
+from nsr.attack import CHUNK, Ascent, Attack, mlp_gradients, survivors
 from nsr.budget import Budget
 from nsr.contour import FULL, measure
 from nsr.network import Network, mlp, mlp_init
@@ -105,7 +103,7 @@ def product_rates(images: int, threads: int) -> tuple[float, float]:
     def ours(k: int) -> None:
         for _ in range(10):
             for chunk in chunks[k::threads]:
-                dense.product(chunk, W[None].mT)
+                mlp_gradients.product(chunk, W[None].mT)
 
     runs = (
         lambda: [torch.mm(x, W.T, out=out) for _ in range(10)],

@@ -19,10 +19,10 @@ import torch
 from bounds import SIZES, hardware, spread
 from dask.distributed import Client, LocalCluster
 
-from nsr import contour, data, mlp, mlp_init, sweep
-from nsr.ascent import Ascent
-from nsr.attack import Attack
+from nsr import contour, data, mlp, mlp_init
+from nsr.attack import Ascent, Attack
 from nsr.budget import Budget
+from nsr.runs import sweep
 
 KINDS = {"dask's default": dask.config.get("distributed.nanny.pre-spawn-environ"), "nsr.sweep": sweep.START}
 RADII = (0.0, 0.1, 0.2)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 import torch
 from bounds import SIZES, hardware, spread
 
-from nsr import mlp, mlp_init, train
-from nsr.loss import BOUNDS
-from nsr.methods import METHODS, Method
+from nsr import mlp, mlp_init, training
+from nsr.training import METHODS, Method
+from nsr.training.loss import BOUNDS
 
 PLAIN = "cross-entropy"
 
@@ -40,7 +40,7 @@ def _step(method: Method, x: torch.Tensor, y: torch.Tensor, generator: torch.Gen
     optimiser = torch.optim.SGD(W, lr=1e-4)
 
     def step() -> None:
-        terms = train.loss_terms(network, tuple(W), x, y, method, 0.9, generator)
+        terms = training.loss_terms(network, tuple(W), x, y, method, 0.9, generator)
         optimiser.zero_grad()
         sum(terms.values()).backward()
         optimiser.step()

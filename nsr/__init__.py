@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nsr import attack, bounds, certify, contour, data, loss, methods, norms, train
+    from nsr import attack, certify, contour, data, theory, training
     from nsr.budget import Budget
     from nsr.network import Network, margins, mlp, mlp_init
 
@@ -19,17 +19,14 @@ __all__ = [
     "Budget",
     "Network",
     "attack",
-    "bounds",
     "certify",
     "contour",
     "data",
-    "loss",
     "margins",
-    "methods",
     "mlp",
     "mlp_init",
-    "norms",
-    "train",
+    "theory",
+    "training",
 ]
 
 _HOMES = {"Budget": "budget", "Network": "network", "margins": "network", "mlp": "network", "mlp_init": "network"}

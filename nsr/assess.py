@@ -1,4 +1,4 @@
-"""Floor 7: judge anybody's model: load it, attack it over a grid of budgets, write down what was found.
+"""Judge anybody's model: load it, attack it over a grid of budgets, write down what was found.
 
 What cannot be judged is refused in one line, before anything is computed or written.
 """
@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from torch import Tensor, nn
 
-from nsr import cells, data
+from nsr import data
 from nsr.attack import PAPER, STRONG, Attack, survivors
-from nsr.contour import COARSE, GEOMETRIES, Cell, Contour
+from nsr.contour import COARSE, GEOMETRIES, Cell, Contour, stored
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 from nsr.files import StoreError, refuse_unwritable, write_whole
@@ -181,7 +181,7 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
     """The contours of a plan by name, each resumed from and stored in its own file of `folder`."""
     found = {}
     for name, attack in what.attacks.items():
-        found[name] = cells.attacked(
+        found[name] = stored.attacked(
             folder / f"{name}.json",
             network,
             split.x,
@@ -193,7 +193,7 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
             watch=_named(watch, name),
         )
     if what.certifies(network):
-        found[CERTIFIED] = cells.certified(
+        found[CERTIFIED] = stored.certified(
             folder / f"{CERTIFIED}.json",
             network,
             split.x,
@@ -293,7 +293,7 @@ def _rehearse(network: Network, x: Tensor, y: Tensor, what: Plan) -> None:
                 survivors(network, x, y, [xi], _of_one_step(attack))
         if what.certifies(network):
             with _refusing("the model cannot be certified, see --no-certify", BaseException):
-                cells.certifiable(network, x, y, [xi])
+                stored.certifiable(network, x, y, [xi])
 
 
 def _of_one_step(attack: Attack) -> Attack:

@@ -1,4 +1,4 @@
-"""Floor 1: the threat xi = {eps_x} u {eps_m}: l_inf balls around the input and around every weight tensor."""
+"""The threat xi = {eps_x} u {eps_m}: l_inf balls around the input and around every weight tensor."""
 
 from __future__ import annotations
 

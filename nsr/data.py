@@ -1,4 +1,4 @@
-"""Floor 1: data sets as whole tensors, every file checked against its digest before torchvision reads it.
+"""Data sets as whole tensors, every file checked against its digest before torchvision reads it.
 
 `load(name)` gives train, validation and test. The validation set is fixed and never drawn: the last 10,000 training
 images of MNIST and Fashion-MNIST; the digits of scikit-learn come as one set of 1,797, in its stored order the first

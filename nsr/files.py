@@ -1,4 +1,4 @@
-"""Floor 0: write a file whole or not at all."""
+"""Write a file whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floor 0: a network is its weight set `W` and a forward map.
+"""A network is its weight set `W` and a forward map.
 
 A perturbed network is another value, `network.at(W_hat)`: nothing is written into a live model, so nothing has to be
 restored, and `(w + d) - d`, which in floats is not `w`, never occurs.

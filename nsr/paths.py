@@ -1,4 +1,4 @@
-"""Floor 0: where things lie. The only file that knows the tree."""
+"""Where things lie. The only file that knows the tree."""
 
 from __future__ import annotations
 

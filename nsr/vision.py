@@ -1,4 +1,4 @@
-"""Floor 0: torchvision, imported natively or, beside a CPU build of torch, with two operators declared first.
+"""Torchvision, imported natively or, beside a CPU build of torch, with two operators declared first.
 
 torchvision and torch each come as CPU and as CUDA builds. When a CUDA build of torchvision meets a CPU build of torch,
 its compiled operators cannot be loaded and the import ends in `operator torchvision::nms does not exist`, although the

@@ -16,11 +16,10 @@ from matplotlib.image import imread
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
-from nsr import Budget, Network, assess, cells, contour, data, files, mlp, train
-from nsr.ascent import Ascent
+from nsr import Budget, Network, assess, contour, data, files, mlp, training
 from nsr.assess import AssessError, Assessment
-from nsr.attack import PAPER, Attack, survivors
-from nsr.contour import COARSE, GEOMETRIES, Contour
+from nsr.attack import PAPER, Ascent, Attack, survivors
+from nsr.contour import COARSE, GEOMETRIES, Contour, stored
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 
@@ -89,7 +88,7 @@ def trained(models) -> Path:
     """Weights with which `dense` is right on most digits."""
     split, file = data.load("digits").train, models.with_name("trained.safetensors")
     start, order = assess.load_model(f"{models}:dense"), torch.Generator().manual_seed(0)
-    W = train.fit(start, split.x, split.y, epochs=15, generator=order).W
+    W = training.fit(start, split.x, split.y, epochs=15, generator=order).W
     save_file(dict(zip(("0.weight", "0.bias", "2.weight", "2.bias"), W, strict=True)), file)
     return file
 
@@ -167,7 +166,7 @@ def test_the_certificate_of_one_layer_is_exact(geometry):
     y, found = network(x).argmax(1), []
     for eps_x, eps_w in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.05, 0.05)):
         xi = GEOMETRIES[geometry](eps_x, eps_w, network.W)
-        found += [[*cells.certifiable(network, x, y, [xi]), attacked_corner_by_corner(network, x, y, xi)]]
+        found += [[*stored.certifiable(network, x, y, [xi]), attacked_corner_by_corner(network, x, y, xi)]]
     assert all(certified == true for certified, true in found) and 1 == found[0][0] > found[1][0] > found[3][0] > 0
 
 
@@ -189,7 +188,7 @@ def attacked_corner_by_corner(network: Network, x: Tensor, y: Tensor, xi: Budget
 def test_inputs_below_zero_get_no_certificate_of_one_layer():
     network, x = mlp([torch.eye(2)]), torch.zeros(1, 2)
     with pytest.raises(ValueError, match="inputs of at least 0 only"):
-        cells.certifiable(network, x, torch.tensor([0]), [Budget.uniform(0.1, 0.1, 1)], box=(-1.0, 1.0))
+        stored.certifiable(network, x, torch.tensor([0]), [Budget.uniform(0.1, 0.1, 1)], box=(-1.0, 1.0))
 
 
 def test_parameters_that_the_logits_ignore_do_not_matter(models, tmp_path, monkeypatch):
@@ -286,7 +285,7 @@ def test_a_model_whose_certificates_do_not_fit_into_memory_is_refused_before_the
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(cells, "certifiable", full)
+    monkeypatch.setattr(stored, "certifiable", full)
     network, split = assess.load_model(f"{models}:dense"), data.load("digits").test.first(3)
     with pytest.raises(AssessError, match="cannot be certified, see --no-certify: RuntimeError: Default"):
         assess.prepare(network, split)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import copy
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import nbformat
@@ -22,23 +22,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import nsr
-from nsr import book, cli, rerun
+from nsr import book, cli
 from nsr.paths import ROOT
 
-FLOORS = (
-    {"network", "paths", "files", "vision", "dense", "directions"},
-    {"norms", "data", "methods", "budget", "ascent", "neurons", "scaling"},
-    {"bounds", "attack", "exact"},
-    {"certify", "derivation", "leak"},
-    {"loss", "contour"},
-    {"train", "figures", "cells"},
-    {"lab"},
-    {"sweep", "results", "book", "assess", "pdf"},
-    {"tune", "reproduce", "claims", "evidence", "panels", "ranking", "rerun", "provenance"},
-    {"cli"},
-)
-FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
-SPEAKING = {"cli", "sweep", "book"}  # the only modules that print
+SPEAKING = {"cli", "book"}  # the only packages that print
 
 MODULES = sorted(path for path in (ROOT / "nsr").rglob("*.py") if path != ROOT / "nsr" / "__init__.py")
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -78,52 +65,29 @@ def texts() -> Iterator[tuple[Path, str]]:
                 continue
 
 
-# ---------------------------------------------------------------- floors
+# ---------------------------------------------------------------- modules
 
 
-def module_name(path: Path) -> str:
-    """The floor table's name of a file: `figures` for nsr/figures/lines.py."""
-    return path.relative_to(ROOT / "nsr").parts[0].removesuffix(".py")
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("lint-imports")
+    command = [program, "--config", ROOT / "pyproject.toml", "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def imported_modules(tree: ast.AST) -> Iterator[str]:
-    """The modules of nsr that a module imports, at any depth of its code; "nsr" itself for the package's front."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            origin = "nsr." + (node.module or "") if node.level else node.module or ""
-            names = [f"{origin}.{a.name}" for a in node.names] if origin.strip(".") == "nsr" else [origin]
-        else:
-            continue
-        for name in names:
-            top, _, rest = name.strip(".").partition(".")
-            if top == "nsr":
-                yield rest.strip(".").split(".")[0] or "nsr"
+def test_every_import_points_down_the_list_of_layers() -> None:
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout
 
 
-@each_module
-def test_a_module_imports_only_from_floors_below_its_own(path: Path) -> None:
-    module = module_name(path)
-    assert module in FLOOR, f"nsr/{module} has no floor: give it one in FLOORS"
-    for other in set(imported_modules(ast.parse(path.read_text()))) - (
-        {module} if path.parent.name == module else set()
-    ):
-        assert other in FLOOR, f"{module} imports {other}, which is no module with a floor"
-        assert FLOOR[other] < FLOOR[module], f"{module} (floor {FLOOR[module]}) imports {other} (floor {FLOOR[other]})"
-
-
-def test_the_rooms_of_a_package_import_one_another_in_no_circle() -> None:
-    """Through the package's front, `__init__.py`, none imports another: that would be a circle, too."""
-    for front in (ROOT / "nsr").glob("*/__init__.py"):
-        package, graph = f"nsr.{front.parent.name}", {}
-        for path in front.parent.glob("*.py"):
-            nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-            inside = [node for node in nodes if (node.module or "").startswith(package)]
-            named = {name.name for node in inside if node.module == package for name in node.names}
-            graph[path.stem] = {node.module.removeprefix(package + ".") for node in inside if node.module != package}
-            graph[path.stem] |= {name if (front.parent / f"{name}.py").exists() else "__init__" for name in named}
-        assert set(TopologicalSorter(graph).static_order()) == graph.keys()  # a circle raises
+@pytest.mark.parametrize(
+    ("low", "high"), [("budget.py", "nsr.attack"), ("attack/losses.py", "nsr.theory"), ("figures/style.py", "nsr.runs")]
+)
+def test_an_import_that_points_up_is_caught(low: str, high: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "nsr", tmp_path / "nsr", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "nsr" / low).open("a") as file:
+        file.write(f"import {high}\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1 and f"nsr.{low[:-3].replace('/', '.')} -> {high}" in done.stdout, done.stdout
 
 
 @each_module
@@ -136,19 +100,11 @@ def test_a_name_with_an_underscore_stays_in_its_module(path: Path) -> None:
     assert not [f"{n.value.id}.{n.attr}" for n in reached if n.value.id in modules and re.match(r"_[a-z]", n.attr)]
 
 
-@pytest.mark.parametrize("module", sorted({module_name(path) for path in MODULES}))
-def test_a_module_says_on_which_floor_it_stands(module: str) -> None:
-    file, package = ROOT / "nsr" / f"{module}.py", ROOT / "nsr" / module / "__init__.py"
-    path = file if file.exists() else package
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    assert docstring.startswith(f"Floor {FLOOR[module]}: ")
-
-
 @each_module
-def test_only_the_command_line_the_sweeps_and_the_book_print(path: Path) -> None:
+def test_only_the_command_line_and_the_book_print(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     printing = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    assert module_name(path) in SPEAKING or not printing, f"print in lines {printing}"
+    assert path.relative_to(ROOT / "nsr").parts[0] in SPEAKING or not printing, f"print in lines {printing}"
 
 
 def test_importing_the_package_loads_nothing_that_takes_time() -> None:
@@ -167,9 +123,12 @@ def test_nothing_loads_weights_by_pickle() -> None:
 
 def test_every_module_has_its_place_on_the_api_page() -> None:
     page = (ROOT / "chapters" / "appendix" / "api.md").read_text()
-    documented = re.findall(r"automodule:: nsr\.(\w+)", page)
-    assert sorted(documented) == sorted({module_name(path) for path in MODULES})
-    assert documented == sorted(documented, key=FLOOR.__getitem__), "from the lowest floor up"
+    documented = re.findall(r"automodule:: (nsr\.[\w.]+)", page)
+    fronts = {path.parent for path in MODULES if path.name == "__init__.py"}
+    modules = [path for path in MODULES if not path.name.startswith("__") or path.parent in fronts]
+    assert set(documented) <= {
+        str(p.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__") for p in modules
+    }
 
 
 # ---------------------------------------------------------------- chapters
@@ -380,9 +339,9 @@ def test_the_parameters_that_the_readme_sets_exist() -> None:
     for chapter, settings in commands:
         (path,) = book.chapters([chapter])
         for name, value in re.findall(r"-p (\w+) (\S+)", settings):
-            rerun.of_chapter(path)[name].take(value.strip('"'))
+            book.of_chapter(path)[name].take(value.strip('"'))
     (settings,) = re.findall(r"nsr book((?: --set \w+=\S+)+)", README)
-    rerun.plan(dict(re.findall(r"--set (\w+)=(\S+)", settings)))
+    book.plan(dict(re.findall(r"--set (\w+)=(\S+)", settings)))
 
 
 def test_the_readmes_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Floor 9: the command line `nsr`: parse, dispatch, print; nothing else."""
+"""The command line `nsr`: parse, dispatch, print; nothing else."""
 
 from __future__ import annotations
 

@@ -55,14 +55,14 @@ def run_command(
     Every parameter is checked before anything runs. The executed notebook and its page go into a folder of their own
     under _build/runs. Exit code 1: a cell failed; the notebook up to it is kept.
     """
-    rerun = _rerun()
-    with refusals(), _chapters_refusals(rerun):
-        (notebook,) = rerun.chapters([chapter])
+    book = _book()
+    with refusals(), _chapters_refusals(book):
+        (notebook,) = book.chapters([chapter])
         if help_parameters:
-            typer.echo("\n".join(_parameters(rerun.of_chapter(notebook))))
+            typer.echo("\n".join(_parameters(book.of_chapter(notebook))))
             return
-        given = (rerun.of_file(params) if params else {}) | _assignments(pairs or [], "-p takes NAME VALUE")
-        done = rerun.run(notebook, given)
+        given = (book.of_file(params) if params else {}) | _assignments(pairs or [], "-p takes NAME VALUE")
+        done = book.run(notebook, given)
     typer.echo(f"notebook: {done.notebook}\npage:     {done.page}")
 
 
@@ -82,9 +82,9 @@ def book_command(
     Each chapter takes the parameters that it declares, or with 08.seeds=2 chapter 8 alone; chapters that take none are
     copied as they are. Exit code 1: a chapter failed; the book is built nevertheless and shows where.
     """
-    rerun = _rerun()
-    with refusals(), _chapters_refusals(rerun):
-        edition = rerun.rebuild(rerun.plan(_assignments(settings or [], "--set takes NAME=VALUE")))
+    book = _book()
+    with refusals(), _chapters_refusals(book):
+        edition = book.rebuild(book.plan(_assignments(settings or [], "--set takes NAME=VALUE")))
     for error in edition.failed.values():
         typer.echo(f"nsr: {error}\n", err=True)
     typer.echo(f"book:     {edition.index}\ncompared: {edition.compared}")
@@ -92,20 +92,20 @@ def book_command(
         raise typer.Exit(1)
 
 
-def _rerun() -> ModuleType:
+def _book() -> ModuleType:
     """Loaded late: only these commands need the packages of the book, which a bare installation lacks."""
     try:
-        from nsr import rerun
+        from nsr import book
     except ModuleNotFoundError as error:
         stop(f"{error.name} is missing: install the book's packages with pip install -e '.[book]'", REFUSED)
-    return rerun
+    return book
 
 
 @contextlib.contextmanager
-def _chapters_refusals(rerun: ModuleType) -> Iterator[None]:
+def _chapters_refusals(book: ModuleType) -> Iterator[None]:
     try:
         yield
-    except (rerun.ChapterError, rerun.BuildError) as error:
+    except (book.ChapterError, book.BuildError) as error:
         typer.echo(f"nsr: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from nsr import claims, provenance
+from nsr.book import provenance
 from nsr.cli.options import path_option
 from nsr.cli.terminal import refusals, refuse_unwritable_files, room, stores
 from nsr.files import write_whole
+from nsr.study import claims
 
 commands = room()
 

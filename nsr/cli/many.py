@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 import typer
 from tqdm import tqdm
 
-from nsr import reproduce, sweep, tune
 from nsr.cli.options import Scheduler, Workers, path_option
 from nsr.cli.terminal import refusals, refuse_unwritable_files, room, row
-from nsr.lab import Job
-from nsr.methods import METHODS
+from nsr.runs import Job, reproduce, sweep, tuning
+from nsr.training import METHODS
 
 commands = room()
 
@@ -33,8 +32,8 @@ def tune_command(
     with refusals():
         refuse_unwritable_files(out)
         with sweep.cluster(scheduler, workers) as client:
-            report = _swept(tune.orders(), store, client)
-        records = tune.write(store, out)
+            report = _swept(tuning.orders(), store, client)
+        records = tuning.write(store, out)
     for record in records:
         numbers = ", ".join(f"{name}={value}" for name, value in record["numbers"].items())
         if record["clean"] is None:

@@ -12,12 +12,13 @@ from typing import Annotated, Literal, TypeVar
 import typer
 from tqdm import tqdm
 
-from nsr import lab, paths
+import nsr.runs
+from nsr import paths
 from nsr.cli.options import Store
 from nsr.cli.terminal import memory, percent, refusals, room, row, stores
 from nsr.files import StoreError
-from nsr.lab import Job, Run, Spec
-from nsr.methods import METHODS
+from nsr.runs import Job, Run, Spec
+from nsr.training import METHODS
 
 commands = room()
 
@@ -37,7 +38,7 @@ def train_command(
     method: Annotated[str, typer.Argument(help=f"a row of the table of methods: {', '.join(METHODS)}")],
     seed: Seed = 0,
     dataset: Annotated[Literal["mnist", "fashion-mnist", "digits"], typer.Option(help="what to train on")] = "mnist",
-    sizes: Annotated[str, typer.Option(help="widths from input to classes")] = ",".join(map(str, lab.SIZES)),
+    sizes: Annotated[str, typer.Option(help="widths from input to classes")] = ",".join(map(str, nsr.runs.SIZES)),
     images: Images = None,
     numbers: Set = None,
     store: Store = None,
@@ -55,11 +56,11 @@ def train_command(
     """
     with refusals():
         widths = _sizes(sizes)
-        spec = lab.spec(method, seed, dataset=dataset, sizes=widths, images=images, **_changes(numbers or []))
+        spec = nsr.runs.spec(method, seed, dataset=dataset, sizes=widths, images=images, **_changes(numbers or []))
         _refuse_what_does_not_fit(spec)
         bar = tqdm(total=spec.method.epochs, desc=spec.folder, unit="epoch")
         with contextlib.closing(bar):
-            found = lab.run(spec, store=store, watch=lambda job, value: _epoch(bar, job, store))
+            found = nsr.runs.run(spec, store=store, watch=lambda job, value: _epoch(bar, job, store))
     typer.echo("\n".join(_runs_table([found])))
     typer.echo(f"\nin {found.folder}")
 
@@ -67,7 +68,7 @@ def train_command(
 @commands.command("contour")
 def contour_command(
     run: Annotated[str, typer.Argument(help="a run as `nsr runs` names it, or the start of its name")],
-    kind: Annotated[str, typer.Argument(help=f"what to measure: {', '.join(lab.MEASUREMENTS)}")],
+    kind: Annotated[str, typer.Argument(help=f"what to measure: {', '.join(nsr.runs.MEASUREMENTS)}")],
     store: Store = None,
 ) -> None:
     """Measure a contour of a stored run: accuracy over a grid of input and weight radii.
@@ -78,11 +79,11 @@ def contour_command(
     own store and measured there; only --store data/runs adds to those that are shipped.
     """
     with refusals():
-        rows = len(lab.measurement(kind).protocol.grid_x)
+        rows = len(nsr.runs.measurement(kind).protocol.grid_x)
         chosen = _chosen(run, store)
         home = store or _home(chosen, kind)
         with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
-            found = lab.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
+            found = nsr.runs.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
     measured = found.contours[kind]
     typer.echo(f"accuracy (%), one line for each eps_x, {measured.geometry} weight radii from left to right")
     typer.echo(row("", [f"{radius:.3g}" for radius in measured.grid_w]))
@@ -98,8 +99,10 @@ def runs_command(store: Store = None) -> None:
     A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
     """
     refused: list[str] = []
-    found = _read(lab.load, lab.folders(*stores(store)), refused)
-    begun = _read(lambda folder: f"{folder.name}: {lab.how_far(folder)}", lab.under_way(*stores(store)), refused)
+    found = _read(nsr.runs.load, nsr.runs.folders(*stores(store)), refused)
+    begun = _read(
+        lambda folder: f"{folder.name}: {nsr.runs.how_far(folder)}", nsr.runs.under_way(*stores(store)), refused
+    )
     typer.echo("\n".join(_runs_table(found)) if found else "there are no runs yet: see nsr train --help")
     if begun:
         typer.echo("\nunder way; the command that began it goes on with it\n  " + "\n  ".join(begun))
@@ -122,20 +125,20 @@ def _read(read: Callable[[Path], T], folders: Iterable[Path], refused: list[str]
 
 def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
     """The bar after an epoch, with what the epoch's record says."""
-    record = lab.progress(store or paths.store(), job.spec)
+    record = nsr.runs.progress(store or paths.store(), job.spec)
     bar.update(record["epoch"] - bar.n)
     bar.set_postfix_str(f"loss {record['loss']:.3f}, validation {100 * record['validation']:.1f} %")
 
 
 def _chosen(name: str, store: Path | None) -> Run:
-    folders = [folder for folder in lab.folders(*stores(store)) if folder.name.startswith(name)]
+    folders = [folder for folder in nsr.runs.folders(*stores(store)) if folder.name.startswith(name)]
     if not folders:
         raise ValueError(f"no run begins with {name!r}: nsr runs lists them all")
     if len(folders) > 1:
         first = ", ".join(folder.name for folder in folders[:FEW])
         more = f" and {len(folders) - FEW} more" if len(folders) > FEW else ""
         raise ValueError(f"{len(folders)} runs begin with {name!r}: {first}{more}; give more of one name")
-    return lab.load(folders[0])
+    return nsr.runs.load(folders[0])
 
 
 def _home(run: Run, kind: str) -> Path:
@@ -143,7 +146,7 @@ def _home(run: Run, kind: str) -> Path:
     lies, own = run.folder.parent, paths.store()
     if lies == own or run.stale or kind in run.contours:
         return lies
-    lab.adopt(run, own)
+    nsr.runs.adopt(run, own)
     typer.echo(f"nsr: {run.folder.name} is a shipped run: copied to {own} and measured there", err=True)
     return own
 
@@ -169,8 +172,8 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
         name, equals, value = text.partition("=")
         if not (name.strip() and equals):
             raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
-        if name not in lab.NUMBERS:
-            raise ValueError(f"unknown number {name!r}: a method has {', '.join(lab.NUMBERS)}")
+        if name not in nsr.runs.NUMBERS:
+            raise ValueError(f"unknown number {name!r}: a method has {', '.join(nsr.runs.NUMBERS)}")
         try:
             number = float(value)
             found[name] = int(number) if number.is_integer() and "." not in value else number
@@ -180,7 +183,7 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
 
 
 def _runs_table(found: Sequence[Run]) -> Iterator[str]:
-    kinds = [name for name in lab.MEASUREMENTS if any(name in run.contours for run in found)]
+    kinds = [name for name in nsr.runs.MEASUREMENTS if any(name in run.contours for run in found)]
     yield f"{'run':34}{'validation':>11}" + "".join(f"{'AUC ' + name:>15}" for name in kinds) + f"{'s':>8}"
     for run in found:
         aucs = [f"{run.contours[name].auc:.3f}" if name in run.contours else "-" for name in kinds]

@@ -15,7 +15,7 @@ from nsr import paths
 from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.data import DataError
 from nsr.files import StoreError, refuse_unwritable
-from nsr.train import CollapseError
+from nsr.training import CollapseError
 
 
 def room() -> typer.Typer:

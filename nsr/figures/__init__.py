@@ -1,4 +1,4 @@
-"""Floor 5: figures from values; nothing here trains, attacks or certifies.
+"""Figures from values; nothing here trains, attacks or certifies.
 
 Importing this sets the house style: white ground (legible on dark pages too) and Okabe and Ito's colours, which
 colour-blind readers can tell apart.

@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 6: what the joint attack reaches and moves, and how far a stronger one gets."""
+"""The figures of chapter 6: what the joint attack reaches and moves, and how far a stronger one gets."""
 
 from __future__ import annotations
 

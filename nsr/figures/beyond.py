@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 12: ten methods on the same axes, how min-max training goes, what is certified."""
+"""The figures of chapter 12: ten methods on the same axes, how min-max training goes, what is certified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from nsr.contour import Contour
 from nsr.figures.contours import FILL, LINES, RADIUS_W, RADIUS_X, label, lines, percent
-from nsr.figures.looks import look
+from nsr.figures.style import look
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 COLOURS, MARKERS = (BLUE, ORANGE, GREEN, "#CC79A7", "black"), "os^Dv"

@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 4: how tight the upper bounds on the margin are, and what they certify."""
+"""The figures of chapter 4: how tight the upper bounds on the margin are, and what they certify."""
 
 from __future__ import annotations
 

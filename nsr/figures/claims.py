@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 8: every difference that a claim hangs on, and the edges of the contours."""
+"""The figures of chapter 8: every difference that a claim hangs on, and the edges of the contours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nsr.contour import Contour
-from nsr.figures.looks import look
+from nsr.figures.style import look
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#7F7F7F")
 MARKERS = "os^Dv*PX"

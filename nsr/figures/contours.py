@@ -1,4 +1,4 @@
-"""Floor 5: accuracy over the plane of input and weight radii, the form of the paper's Figure 1."""
+"""Accuracy over the plane of input and weight radii, the form of the paper's Figure 1."""
 
 from __future__ import annotations
 

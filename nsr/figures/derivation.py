@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 2: where the derivation's slack enters, and how the bound grows line by line."""
+"""The figures of chapter 2: where the derivation's slack enters, and how the bound grows line by line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nsr.derivation import Stage, Step
+from nsr.theory.derivation import Stage, Step
 
 MARKERS = "os^D"
 SPREAD = (0.0, 0.5, 0.9)  # quantiles over the samples: from the smallest, which tells whether a line holds, to most

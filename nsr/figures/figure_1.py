@@ -1,4 +1,4 @@
-"""Floor 5: the paper's Figure 1, and what its AUCs hang on: the seed, the axes' ranges, who attacks the weights."""
+"""The paper's Figure 1, and what its AUCs hang on: the seed, the axes' ranges, who attacks the weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from nsr.contour import Contour
 from nsr.figures.contours import CERTIFIED, FILL, HALO, LINES, RADIUS_W, RADIUS_X, edges, label, legend, lines, percent
-from nsr.figures.looks import look
+from nsr.figures.style import look
 
 SHAPE = 2, 3
 HALF = 50  # % whose certified line is drawn

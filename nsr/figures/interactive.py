@@ -1,4 +1,4 @@
-"""Floor 5: figures that answer the pointer: every view as plotly's own JSON, which `_static/interactive.js` draws.
+"""Figures that answer the pointer: every view as plotly's own JSON, which `_static/interactive.js` draws.
 
 A view is one setting of the controls and what is seen then. There are only views of what was measured, so the controls
 offer nothing else. The HTML holds no code, and its one line of text stands where no script runs.

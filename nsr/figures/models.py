@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 5: the loss during training, and what training does to layers and margins."""
+"""The figures of chapter 5: the loss during training, and what training does to layers and margins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from nsr.figures.looks import Look, look, placed
+from nsr.figures.style import Look, look, placed
 
 TERMS = ("cross-entropy", "certified", "tau", "zeta")  # always in the same colour, whichever of them a loss has
 LABELS = {"tau": r"$\alpha \max \tau$", "zeta": r"$\beta \max \zeta$"}

@@ -1,4 +1,4 @@
-"""Floor 5: where the numbers of a figure come from, said in the figure itself; a pure function of the runs drawn."""
+"""Where the numbers of a figure come from, said in the figure itself; a pure function of the runs drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 14: what the size of the weights does to an AUC, and to who is ahead of whom."""
+"""The figures of chapter 14: what the size of the weights does to an AUC, and to who is ahead of whom."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nsr.figures.looks import Look, look
+from nsr.figures.style import Look, look
 
 BLUE, ORANGE, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9"
 MARKERS, STYLES = "os^Dv", ("-", "--", "-.", ":", "-")

@@ -1,4 +1,4 @@
-"""Floor 5: the figures of chapter 1: one input under attack, and a test set under input, weight and joint attacks."""
+"""The figures of chapter 1: one input under attack, and a test set under input, weight and joint attacks."""
 
 from __future__ import annotations
 

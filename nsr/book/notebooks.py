@@ -1,0 +1,91 @@
+"""The chapters through papermill, executed in place and stripped of what a mere rerun would change."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+
+from nsr import paths
+from nsr.files import write_whole
+
+# the README shows one figure of one chapter: chapter -> the figure's name in its cell's metadata
+README_FIGURES = {"07_figure_1": "fig-figure-1"}
+# figures that are also shipped as SVG and PDF: chapter -> the module, floors above, that writes them when it is run
+VECTOR_FIGURES = {"07_figure_1": "nsr.study.figure_1"}
+
+KEPT_IN_NOTEBOOK = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def chapters(names: Sequence[str] = ()) -> list[Path]:
+    """The notebooks of these names ("03_theorem_1", or the start of one: "03"), or all of them, in reading order."""
+    known = sorted(paths.CHAPTERS.glob("*.ipynb"))
+    if not names:
+        return known
+    found = []
+    for name in names:
+        stem = Path(name).stem
+        matches = [c for c in known if c.stem == stem] or [c for c in known if c.stem.startswith(stem)]
+        if len(matches) != 1:
+            raise ValueError(f"no chapter is called {name!r}; there are: {', '.join(c.stem for c in known)}")
+        found += matches
+    return found
+
+
+def execute(chapter: Path) -> NotebookNode:
+    """Run a chapter with its default parameters and write it back; one that fails stays on disk as it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        executed = Path(folder, chapter.name)
+        papermill.execute_notebook(chapter, executed, kernel_name="python3", cwd=chapter.parent)
+        notebook = stripped(nbformat.read(executed, as_version=4))
+    write_whole(chapter, nbformat.writes(notebook).rstrip("\n").encode() + b"\n")
+    return notebook
+
+
+def stripped(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without times, paths and versions: only what the chapter's author wrote and what its code gave."""
+    notebook.metadata = nbformat.from_dict(KEPT_IN_NOTEBOOK)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):  # papermill gives every cell a list of tags
+            del cell.metadata["tags"]
+    return notebook
+
+
+def figure(notebook: NotebookNode, name: str) -> bytes:
+    """The PNG of the cell that a chapter declares as figure `name` (`mystnb.figure.name`)."""
+    for cell in notebook.cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    return base64.b64decode(output.data["image/png"])
+    raise ValueError(f"the notebook has no figure called {name!r} with a PNG")
+
+
+def figure_path(name: str) -> Path:
+    """Where the README finds figure `name`."""
+    return paths.CHAPTERS / "figures" / f"{name}.png"
+
+
+def main(names: Sequence[str] = ()) -> None:
+    """Execute the named chapters, or all, in place."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # the kernels inherit it: with one thread, sums are added in one order
+    for chapter in chapters(names):
+        print(f"executing {chapter.stem}", flush=True)
+        notebook = execute(chapter)
+        if name := README_FIGURES.get(chapter.stem):
+            write_whole(figure_path(name), figure(notebook, name))
+        if module := VECTOR_FIGURES.get(chapter.stem):
+            subprocess.run([sys.executable, "-m", module], check=True)

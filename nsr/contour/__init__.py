@@ -1,0 +1,22 @@
+"""Accuracy over a grid of budgets (eps_x, eps_w): attacked, certified, and its AUC."""
+
+from nsr.contour.contour import BRIEF, COARSE, FULL, GEOMETRIES, POINT, SMALL, Cell, Contour, Protocol
+from nsr.contour.measure import Reliability, attacked, certifiable, certified, measure, reliability
+
+__all__ = [
+    "BRIEF",
+    "COARSE",
+    "FULL",
+    "GEOMETRIES",
+    "POINT",
+    "SMALL",
+    "Cell",
+    "Contour",
+    "Protocol",
+    "Reliability",
+    "attacked",
+    "certifiable",
+    "certified",
+    "measure",
+    "reliability",
+]

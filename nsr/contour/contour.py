@@ -1,0 +1,154 @@
+"""Accuracy over a grid of budgets (eps_x, eps_w), attacked or certified, and its AUC.
+
+Nothing here prints or touches the disk: `on_cell` hands out each cell as it is finished, `done` takes cells back in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from nsr.budget import Budget
+from nsr.network import Weights
+
+Cell = tuple[int, int]  # the indices of (eps_x, eps_w) in their grids
+Rows = tuple[tuple[float, ...], ...]
+
+POINT = 0.01  # one percentage point: what counts as a disagreement
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A grid and the number of test images: `grid_w` for absolute radii, `grid_r` for relative ones."""
+
+    grid_x: tuple[float, ...]
+    grid_w: tuple[float, ...]
+    grid_r: tuple[float, ...]
+    images: int
+
+
+# PAPER: unstated, we chose both ranges and the number of images.
+FULL = Protocol(
+    grid_x=tuple(3 * k / 100 for k in range(11)),
+    grid_w=tuple(k / 1000 for k in range(11)),
+    grid_r=tuple(k / 100 for k in range(11)),
+    images=10_000,
+)
+COARSE = Protocol(FULL.grid_x[::2], FULL.grid_w[::2], FULL.grid_r[::2], images=2_000)
+# The same grid on fewer images, for attacks that cost several times as much and are run on many networks.
+BRIEF = replace(COARSE, images=500)
+# Radii at which certificates still say something.
+SMALL = Protocol(
+    grid_x=tuple(k / 50 for k in range(6)),
+    grid_w=tuple(8 * k / 10_000 for k in range(6)),
+    grid_r=tuple(k / 100 for k in range(6)),
+    images=500,
+)
+
+GEOMETRIES: dict[str, Callable[[float, float, Weights], Budget]] = {
+    "absolute": lambda eps_x, eps_w, W: Budget.uniform(eps_x, eps_w, len(W)),
+    "relative": Budget.relative,
+}
+
+
+@dataclass(frozen=True)
+class Contour:
+    """Accuracy at every (grid_x[i], grid_w[j]) as it was measured: `accuracy[i][j]`, a share of all images."""
+
+    grid_x: tuple[float, ...]
+    grid_w: tuple[float, ...]
+    accuracy: Rows
+    geometry: str = "absolute"
+
+    def __post_init__(self) -> None:
+        check_grids(self.grid_x, self.grid_w, self.geometry)
+        shape = [len(row) for row in self.accuracy]
+        if shape != [len(self.grid_w)] * len(self.grid_x):
+            raise ValueError(f"accuracy must be {len(self.grid_x)} x {len(self.grid_w)}, one number a cell")
+
+    @property
+    def clean(self) -> float:
+        """Accuracy without any perturbation."""
+        return self.accuracy[0][0]
+
+    @property
+    def edge_x(self) -> tuple[float, ...]:
+        """The singular curve of input perturbations, eps_w = 0."""
+        return tuple(row[0] for row in self.accuracy)
+
+    @property
+    def edge_w(self) -> tuple[float, ...]:
+        """The singular curve of weight perturbations, eps_x = 0."""
+        return self.accuracy[0]
+
+    @property
+    def auc(self) -> float:
+        """The volume under the accuracy by the trapezoid rule, divided by the area of the grid: in [0, 1]."""
+        # PAPER: unstated how AUC is computed; we chose this.
+        rows = [_mean(row, self.grid_w) for row in self.accuracy]
+        return _mean(rows, self.grid_x)
+
+    @property
+    def envelope(self) -> Contour:
+        """The lowest accuracy seen inside each budget: what breaks an input in a small ball lies in the larger too."""
+        rows = [tuple(itertools.accumulate(row, min)) for row in self.accuracy]
+        columns = [tuple(itertools.accumulate(column, min)) for column in zip(*rows, strict=True)]
+        return replace(self, accuracy=tuple(zip(*columns, strict=True)))
+
+    def within(self, eps_x: float, eps_w: float) -> Contour:
+        """The part with radii up to (eps_x, eps_w), accuracy interpolated linearly where the grid is cut."""
+        rows = [_cut(row, self.grid_w, eps_w) for row in self.accuracy]
+        columns = [_cut(column, self.grid_x, eps_x) for column in zip(*rows, strict=True)]
+        grid_x, grid_w = _cut(self.grid_x, self.grid_x, eps_x), _cut(self.grid_w, self.grid_w, eps_w)
+        return Contour(grid_x, grid_w, tuple(zip(*columns, strict=True)), self.geometry)
+
+    def disagreements(self, other: Contour, by: float = POINT) -> tuple[Cell, ...]:
+        """The cells of one grid in which two contours differ by more than `by`."""
+        if (self.grid_x, self.grid_w) != (other.grid_x, other.grid_w):
+            raise ValueError("contours over different grids cannot be compared cell by cell")
+        return tuple(c for c in _cells(self) if abs(_at(self, c) - _at(other, c)) > by)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Contour:
+        found = json.loads(text)
+        rows = tuple(tuple(row) for row in found["accuracy"])
+        return Contour(tuple(found["grid_x"]), tuple(found["grid_w"]), rows, found["geometry"])
+
+
+def check_grids(grid_x: Sequence[float], grid_w: Sequence[float], geometry: str) -> None:
+    if geometry not in GEOMETRIES:
+        raise ValueError(f"unknown geometry {geometry!r}: choose one of {', '.join(GEOMETRIES)}")
+    for name, grid in (("grid_x", grid_x), ("grid_w", grid_w)):
+        rising = all(a < b for a, b in itertools.pairwise(grid))
+        if len(grid) < 2 or grid[0] != 0 or not rising or not math.isfinite(grid[-1]):
+            raise ValueError(f"{name} must start at 0 and rise, with at least two points; got {tuple(grid)}")
+
+
+def _cells(contour: Contour) -> Iterator[Cell]:
+    return itertools.product(range(len(contour.grid_x)), range(len(contour.grid_w)))
+
+
+def _at(contour: Contour, cell: Cell) -> float:
+    return contour.accuracy[cell[0]][cell[1]]
+
+
+def _mean(values: Sequence[float], grid: Sequence[float]) -> float:
+    """The trapezoid rule's integral divided by the length of the grid."""
+    steps = zip(itertools.pairwise(grid), itertools.pairwise(values), strict=True)
+    return math.fsum((b - a) * (u + v) / 2 for (a, b), (u, v) in steps) / (grid[-1] - grid[0])
+
+
+def _cut(values: Sequence[float], grid: Sequence[float], end: float) -> tuple[float, ...]:
+    """The values at the grid's points below `end`, and at `end` by interpolation."""
+    if not 0 < end <= grid[-1]:
+        raise ValueError(f"the range must end inside the grid, in (0, {grid[-1]}], got {end}")
+    k = next(k for k, g in enumerate(grid) if g >= end)
+    share = (end - grid[k - 1]) / (grid[k] - grid[k - 1])
+    last = values[k] if share == 1 else values[k - 1] + share * (values[k] - values[k - 1])
+    return (*values[:k], last)

@@ -1,0 +1,48 @@
+"""From a specification to a run: a trained network and its contours, loaded if it is stored, else computed.
+
+A run is a folder of a store: `spec.json`, `weights.safetensors`, `history.json`, `contours/*.json` and
+`provenance.json`, which holds the digest of every other file and its own. What is unfinished lies there too, so every
+run is taken up where it stopped.
+
+`next_job` says what a run lacks next, `Job.result` computes it from values alone, wherever that is, and `keep` puts it
+into the store: one loop over the three is `run`, and the same loop over many runs and workers is `sweep`.
+"""
+
+from nsr.runs.checkpoint import how_far, under_way
+from nsr.runs.code_digest import ATTACKING, CERTIFYING, TRAINING, code_digests
+from nsr.runs.compute import keep, next_job, progress, run
+from nsr.runs.jobs import Job, measure_row, train_epoch
+from nsr.runs.protocols import FEW_CELLS, MEASUREMENTS, Measurement, measurement
+from nsr.runs.specification import NUMBERS, SIZES, Spec, spec
+from nsr.runs.store import Run, adopt, folders, load, refuse_stale, runs, stored
+
+__all__ = [
+    "FEW_CELLS",
+    "MEASUREMENTS",
+    "ATTACKING",
+    "CERTIFYING",
+    "Job",
+    "Measurement",
+    "NUMBERS",
+    "Run",
+    "SIZES",
+    "Spec",
+    "TRAINING",
+    "adopt",
+    "code_digests",
+    "folders",
+    "how_far",
+    "keep",
+    "load",
+    "measure_row",
+    "measurement",
+    "next_job",
+    "progress",
+    "refuse_stale",
+    "run",
+    "runs",
+    "spec",
+    "stored",
+    "train_epoch",
+    "under_way",
+]

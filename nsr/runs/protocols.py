@@ -1,0 +1,83 @@
+"""What is measured of a run: the kinds of contours, each an attack or certificates over a grid of budgets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from nsr import contour
+from nsr.attack import PAPER, STRONG, Attack
+from nsr.attack.offsets import by_neuron
+from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Protocol
+from nsr.data import Split
+from nsr.network import Network
+from nsr.runs.code_digest import ATTACKING, CERTIFYING, TRAINING
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One kind of contour: who attacks (None: certificates), over which grid, on how many test images."""
+
+    protocol: Protocol
+    attack: Attack | None = None
+    geometry: str = "absolute"
+    part: str = "test"  # of the data set
+    weights: str = "shared"  # whom one W_hat serves: all images, or each has its own ("per_sample")
+
+    @property
+    def grid_w(self) -> tuple[float, ...]:
+        return self.protocol.grid_w if self.geometry == "absolute" else self.protocol.grid_r
+
+    @property
+    def inherits(self) -> bool:
+        """Whether a cell behind one where nothing was left is known: the truth there is 0, and the paper's attack
+        is reported as it comes out, whatever the truth."""
+        return self.attack != PAPER
+
+    def cell(self, network: Network, samples: Split, eps_x: float, radius: float) -> float:
+        """The accuracy in one cell of the grid."""
+        xi = GEOMETRIES[self.geometry](eps_x, radius, network.W)
+        if self.attack is None:
+            (found,) = contour.certifiable(network, samples.x, samples.y, [xi])
+        else:
+            net = by_neuron(network) if self.weights == "per_sample" else network
+            (found,) = contour.attacked(net, samples.x, samples.y, [xi], self.attack, weights=self.weights)
+        return found
+
+    @property
+    def record(self) -> dict[str, Any]:
+        found = json.loads(json.dumps(asdict(self)))
+        if self.weights == "shared":
+            del found["weights"]  # as all contours were stored before there was a choice
+        return found
+
+
+FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
+MEASUREMENTS: dict[str, Measurement] = {
+    "paper": Measurement(BRIEF, PAPER),
+    "strong": Measurement(BRIEF, STRONG),
+    "relative": Measurement(BRIEF, STRONG, "relative"),
+    "per_sample": Measurement(BRIEF, STRONG, weights="per_sample"),
+    "certified": Measurement(SMALL),
+    "small": Measurement(SMALL, STRONG),
+    "full": Measurement(FULL, PAPER),
+    "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),
+    # what the numbers of the methods are chosen by: a brief scale-free attack, and certificates
+    "validation": Measurement(FEW_CELLS, Attack((replace(STRONG.members[-1], steps=50),)), part="validation"),
+    "validation_certified": Measurement(SMALL, part="validation"),
+}
+
+
+def measurement(name: str) -> Measurement:
+    """The kind of contour of this name."""
+    if name not in MEASUREMENTS:
+        raise ValueError(f"unknown kind of contour {name!r}: choose one of {', '.join(MEASUREMENTS)}")
+    return MEASUREMENTS[name]
+
+
+def deciding(what: str) -> tuple[str, ...]:
+    """The roles of the code that decides the numbers of a "training" or of a kind of contour."""
+    if what == "training":
+        return TRAINING
+    return CERTIFYING if measurement(what).attack is None else ATTACKING

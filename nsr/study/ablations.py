@@ -1,0 +1,248 @@
+"""What stored runs allow one to say: a difference beside the spread over seeds, the best row, a target met.
+
+Seeds are few, often one. So a difference counts as seen only where the spread over seeds could not have made it, and
+one seed against one seed decides nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+import nsr.runs
+from nsr.data import Split
+from nsr.runs import Run, Spec
+from nsr.study.results import CONFIDENCE, Estimate, Runs, aucs, estimate
+from nsr.training import Method
+
+Group = tuple[Run, ...]  # runs that differ in their seeds alone
+Ladder = Mapping[str, Group]  # what a number was set to -> the runs that have it so
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of some values less that of others; outside (low, high) the seeds alone could not have brought it."""
+
+    size: float
+    low: float
+    high: float
+
+    @property
+    def seen(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+    @property
+    def verdict(self) -> str:
+        if math.isnan(self.low):
+            return "not decided: one seed each"
+        return "outside the seed spread" if self.seen else "inside the seed spread"
+
+    def __str__(self) -> str:
+        interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.size:+.3f}{interval} {self.verdict}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number that was to be reached, written down before it was measured, and what was found, if anything was."""
+
+    what: str
+    found: Estimate | None
+    least: float
+
+    @property
+    def verdict(self) -> str:
+        if self.found is None:
+            return "not measured"
+        return "reached" if self.found.mean >= self.least else f"missed by {self.least - self.found.mean:.3f}"
+
+    def __str__(self) -> str:
+        found = "" if self.found is None else f"{self.found} over {len(self.found.values)} seeds, "
+        return f"{self.what}: {found}target {self.least:g}: {self.verdict}"
+
+
+def difference(values: Iterable[float], others: Iterable[float]) -> Difference:
+    """Student's interval for a difference of means, both groups taken to scatter alike.
+
+    With a single value on one side this is the interval in which one more seed of the other side would fall.
+    """
+    first, second = (np.array(list(group), dtype=float) for group in (values, others))
+    if not (len(first) and len(second)):
+        raise ValueError("no values: there is nothing to compare")
+    size, freedom = float(first.mean() - second.mean()), len(first) + len(second) - 2
+    half = math.nan
+    if freedom > 0:
+        squares = sum(float(((group - group.mean()) ** 2).sum()) for group in (first, second))
+        half = float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+        half *= math.sqrt(squares / freedom * (1 / len(first) + 1 / len(second)))
+    return Difference(size, size - half, size + half)
+
+
+def next_seed(values: Sequence[float]) -> tuple[float, float]:
+    """Where one more seed would fall with 95 % confidence: what an ablation of one seed has to leave to count."""
+    mean = float(np.mean(values))
+    spread = difference([mean], values)
+    return mean + spread.low, mean + spread.high
+
+
+# ladders ------------------------------------------------------------------------------------------------------------
+
+
+def numbers(spec: Spec) -> dict[str, Any]:
+    """What decides a run, the seed apart, without what other numbers switch off."""
+    m = spec.method
+    known = {"dataset": spec.dataset, "sizes": spec.sizes, "images": spec.images, **asdict(m)}
+    terms, attacked = m.alpha or m.beta, m.attack_x or m.attack_w
+    idle = {
+        "title": True,
+        "bound": not terms,
+        "xi_x": not (m.alpha or m.certified),
+        "xi_w": not (terms or m.certified),
+        "attack_steps": not attacked,
+        "ramp": not (terms or attacked or m.certified or m.awp),
+        "momentum": m.optimiser != "sgd",
+    }
+    return {name: value for name, value in known.items() if not idle.get(name, False)}
+
+
+def changes(spec: Spec, reference: Spec | None = None) -> dict[str, tuple[Any, Any]]:
+    """The numbers in which two runs differ, (here, there); without `reference` against the row of the table.
+
+    What one of the two has switched off follows from another number and is left out.
+    """
+    here, there = numbers(spec), numbers(reference or nsr.runs.spec(spec.name, spec.seed))
+    return {name: (here[name], there[name]) for name in here if here[name] != there.get(name, here[name])}
+
+
+def ladder(runs: Iterable[Run], rows: Sequence[str], *fields: str) -> dict[str, Group]:
+    """The runs of these rows, as the table has them or with nothing but `fields` changed, by the values of these.
+
+    Numbers rise; of words, those of the table come first.
+    """
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        changed = set(changes(run.spec))
+        if run.spec.name in rows and changed <= set(fields):
+            values = tuple({**asdict(run.spec.method), "sizes": run.spec.sizes}[field] for field in fields)
+            first = values[0] if isinstance(values[0], float | int) else 0
+            found.setdefault((first, bool(changed), str(values), values), []).append(run)
+    return {
+        " ".join(map(_word, key[-1])): tuple(sorted(found[key], key=lambda run: run.spec.seed)) for key in sorted(found)
+    }
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, tuple):  # of layers: input and output are as the data want them
+        return "-".join(map(str, value[1:-1]))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def rung_of(ladder: Ladder, row: str) -> str:
+    """The rung that holds this row of the table as it stands."""
+    own = [name for name, group in ladder.items() if group[0].spec.name == row and not changes(group[0].spec)]
+    if not own:
+        raise ValueError(f"none of the rungs {', '.join(ladder)} is the row {row!r} as the table has it")
+    return own[0]
+
+
+def weight_size(run: Run) -> float:
+    """The mean over the layers of mean|W^m|: what an absolute weight radius is large or small against."""
+    return float(np.mean([float(W_m.abs().mean()) for W_m in run.network.W]))
+
+
+def rungs(ladder: Ladder, reference: str, contour: str = "paper") -> str:
+    """A ladder as a table: for each rung its seeds, clean accuracy, mean size of the weights, AUC, difference."""
+    lines, width = [], max(map(len, ladder))
+    lines.append(f"{'':{width}}  seeds  clean  mean |W|  AUC, difference from {reference}")
+    base = list(aucs(ladder[reference], contour).values())
+    for name, group in ladder.items():
+        values = list(aucs(group, contour).values())
+        if not values:
+            continue
+        clean = np.mean([run.contours[contour].clean for run in group if contour in run.contours])
+        size = np.mean([weight_size(run) for run in group])
+        told = "" if name == reference else f", {difference(values, base)}"
+        lines.append(f"{name:{width}}  {len(values):5d}  {clean:5.1%}  {size:8.4f}  {estimate(values)}{told}")
+    return "\n".join(lines)
+
+
+def confounds(ladder: Ladder, reference: str, *fields: str) -> str:
+    """In which numbers, other than `fields`, each rung differs from the reference: "" where in none."""
+    lines = []
+    for name, group in ladder.items():
+        found = changes(group[0].spec, ladder[reference][0].spec)
+        others = [
+            f"{what} {_word(here)} for {_word(there)}" for what, (here, there) in found.items() if what not in fields
+        ]
+        lines += [f"{name} also has {', '.join(others)}"] if others else []
+    return "\n".join(lines)
+
+
+def values(ladder: Ladder, contour: str) -> dict[str, list[float]]:
+    """The AUCs of each rung that has this contour, one a seed."""
+    found = {name: list(aucs(group, contour).values()) for name, group in ladder.items()}
+    return {name: values for name, values in found.items() if values}
+
+
+def band(ladder: Ladder, row: str, contour: str) -> tuple[str, tuple[float, float]]:
+    """The rung that is this row of the table, and where one more seed of it would fall."""
+    reference = rung_of(ladder, row)
+    return reference, next_seed(values(ladder, contour)[reference])
+
+
+def verdicts(ladder: Ladder, row: str, contour: str) -> dict[str, Difference]:
+    """Every other rung against the one that is this row of the table."""
+    found, reference = values(ladder, contour), rung_of(ladder, row)
+    return {name: difference(group, found[reference]) for name, group in found.items() if name != reference}
+
+
+def outside(verdicts: Mapping[str, Mapping[str, Difference]]) -> list[str]:
+    """The names, ladder and rung, of the differences that the seeds could not have brought."""
+    return [f"{name} = {rung}" for name, found in verdicts.items() for rung, d in found.items() if d.seen]
+
+
+# the best, and targets ----------------------------------------------------------------------------------------------
+
+
+def clean(runs: Group, test: Split) -> Estimate:
+    """The share of all these samples that the networks classify rightly, over seeds."""
+    return estimate(float((run.network(test.x).argmax(1) == test.y).double().mean()) for run in runs)
+
+
+def over_seeds(runs: Runs, contour: str) -> dict[str, Estimate]:
+    """The AUC of every row that has this contour, over its seeds."""
+    found = {name: aucs(group, contour).values() for name, group in runs.items()}
+    return {name: estimate(values) for name, values in found.items() if values}
+
+
+def best(runs: Runs, contour: str, accuracy: Mapping[str, Estimate], least: float = 0.0) -> tuple[str, Estimate] | None:
+    """The row with the largest mean AUC among those whose mean clean accuracy is at least this, if there is one."""
+    fit = {name: found for name, found in over_seeds(runs, contour).items() if accuracy[name].mean >= least}
+    return max(fit.items(), key=lambda item: item[1].mean) if fit else None
+
+
+def entry(runs: Group, found: Estimate, accuracy: Estimate) -> str:
+    """One of the numbers to beat: what was reached, by whom, from how many seeds, at what price."""
+    seconds = np.mean([run.seconds for run in runs])
+    return (
+        f"{runs[0].spec.name}: {found} over {len(found.values)} seeds; clean {accuracy.mean:.1%}; "
+        f"{seconds:.0f} s of training a seed, one thread\n    {recipe(runs[0].spec.method)}"
+    )
+
+
+def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
+    """first / second, seed by seed, if they have a seed in common."""
+    both = sorted(first.keys() & second.keys())
+    return estimate(first[seed] / second[seed] for seed in both) if both else None
+
+
+def recipe(method: Method) -> str:
+    """The numbers of a row that are switched on."""
+    row = nsr.runs.Spec(name="standard", method=asdict(method), seed=0)
+    shown = {name: value for name, value in numbers(row).items() if value and name not in ("dataset", "sizes")}
+    return ", ".join(f"{name} {_word(value)}" for name, value in shown.items())

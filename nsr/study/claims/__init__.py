@@ -1,0 +1,52 @@
+"""The ledger: each claim of the paper, the test that decides it, the numbers from stored runs, the verdict.
+
+A claim is tested as differences, each written so that the paper's claim puts it above zero and paired by seed, in
+several settings: who attacks, absolute or relative weight radii, how the nets were trained. No verdict is written by
+hand: it is reproduced if the claim holds in every setting that is measured, not reproduced if in none, and depends if
+settings disagree; on what, is read off settings that differ in one thing only. It is open if the paper's own setting,
+its attack with absolute radii, is measured from too few seeds; where another one is, it is named beside the verdict.
+"""
+
+from nsr.study.claims.numbers import (
+    WORDS,
+    auc,
+    inputs_alone,
+    mean_contours,
+    promise,
+    ranking,
+    shelf,
+    used,
+    weights_alone,
+)
+from nsr.study.claims.page import MARKDOWN, SHIPPED, differences, having, markdown, number, other, page, to_json
+from nsr.study.claims.table import CLAIMS, ledger
+from nsr.study.claims.verdict import Case, Claim, Part, Row, Rules, Setting
+
+__all__ = [
+    "CLAIMS",
+    "MARKDOWN",
+    "SHIPPED",
+    "Case",
+    "Claim",
+    "Part",
+    "Row",
+    "Rules",
+    "Setting",
+    "WORDS",
+    "auc",
+    "differences",
+    "having",
+    "inputs_alone",
+    "ledger",
+    "markdown",
+    "mean_contours",
+    "number",
+    "other",
+    "page",
+    "promise",
+    "ranking",
+    "shelf",
+    "to_json",
+    "used",
+    "weights_alone",
+]

@@ -1,0 +1,130 @@
+"""The ledger for readers and programs: JSON, one compact table, a page for each claim, numbers for a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from nsr import paths
+from nsr.study import results
+from nsr.study.claims import numbers
+from nsr.study.claims.table import ledger
+from nsr.study.claims.verdict import INTERVALS, NO_RUNS, OPEN, Case, Part, Row, Rules, Setting
+from nsr.study.results import Runs
+
+SHIPPED, MARKDOWN = paths.DATA / "claims.json", paths.DATA / "claims.md"
+
+Drawn = dict[str, dict[str, dict[str, tuple[float, float, float, int]]]]
+
+
+def other(rules: Rules) -> Rules:
+    """The same rules with the other kind of interval."""
+    return replace(rules, interval=next(kind for kind in INTERVALS if kind != rules.interval))
+
+
+def to_json(runs: Runs | None = None, rules: Rules | None = None) -> str:
+    """The ledger with everything that it rests on, as the text of `data/claims.json`."""
+    runs, rules = numbers.shelf() if runs is None else runs, rules or Rules()
+    second = ledger(runs, other(rules))
+    content = {
+        "rules": asdict(rules),
+        "runs": {
+            kind: {name: len(results.having(group, kind)) for name, group in runs.items()} for kind in numbers.CONTOURS
+        },
+        "stale": sorted(run.folder.name for run in numbers.used(runs) if run.stale),
+        "claims": [_record(row, second[name]) for name, row in ledger(runs, rules).items()],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _record(row: Row, second: Row) -> dict[str, Any]:
+    words = {key: getattr(row.claim, key) for key in ("name", "title", "sentence", "where")}
+    found = {"verdict": row.verdict, "depends on": row.on, "too few seeds": row.undecided}
+    cases = [_case_record(case, row.rules) for case in row.cases]
+    return {
+        **words,
+        "test": row.test,
+        **found,
+        f"by the {second.rules.interval} interval": second.words,
+        "cases": cases,
+    }
+
+
+def _case_record(case: Case, rules: Rules) -> dict[str, Any]:
+    record = {"setting": str(case.setting), "outcome": case.outcome(rules), "decides": case.decides, "needs": case.need}
+    return {**record, "differences": [_part_record(part) for part in case.parts]}
+
+
+def _part_record(part: Part) -> dict[str, Any]:
+    record = {"what": part.what, "on the claim's side": part.side}
+    if part.found is None:
+        return record
+    mean, low, high = (round(value, 4) for value in (part.found.mean, part.found.low, part.found.high))
+    return {**record, "mean": mean, "low": low, "high": high, "n": len(part.found.values)}
+
+
+def markdown(rows: Mapping[str, Row]) -> str:
+    """The ledger as one compact table: claim, verdict, and the number that tells in the paper's own setting."""
+    lines = ["| | the paper's claim | verdict | the number that tells, in the paper's setting |", "|---|---|---|---|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {row.claim.title} | **{row.words}**{_seen(row)} | {number(row.cases[0].telling)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _seen(row: Row) -> str:
+    """In how many settings it was decided, if not in all."""
+    if row.verdict == OPEN or not row.undecided:
+        return ""
+    return f" (from {len(row.outcomes) - len(row.undecided)} of {len(row.outcomes)} settings)"
+
+
+def having(rows: Mapping[str, Row], verdict: str) -> str:
+    """The claims with this verdict, by name."""
+    return ", ".join(name for name, row in rows.items() if row.verdict == verdict) or "none"
+
+
+def page(row: Row, second: Row) -> str:
+    """A claim in full: sentence, test, every number, verdict; `second` is its row by the other interval."""
+    lines = [f"> {row.claim.sentence}", f"> -- {row.claim.where}", "", f"**Test.** {row.test}", ""]
+    lines += ["| setting | difference | mean and interval | on the claim's side |", "|---|---|---|---|"]
+    for case in (case for case in row.cases if any(part.found for part in case.parts)):
+        setting = str(case.setting) + ("" if case.decides else " (shown, decides nothing)")
+        first, *rest = (f"{part.what} | {_interval(part)} | {part.side} |" for part in case.parts)
+        lines += [f"| {setting} | {first}", *(f"| | {line}" for line in rest)]
+    says = "\n".join(f"- {setting}: {outcome}" for setting, outcome in row.outcomes.items())
+    lines += ["", f"The claim, setting by setting:\n\n{says}", "", f"**Verdict: {row.words}.**"]
+    if second.words != row.words:
+        lines[-1] += f" By the {second.rules.interval} interval: {second.words}."
+    return "\n".join(lines) + "\n"
+
+
+def number(part: Part) -> str:
+    """A difference in one line."""
+    side = "" if part.found is None or part.side == "yes" else f" ({part.side})"
+    return f"{part.what}: {_interval(part)}{side}"
+
+
+def _interval(part: Part) -> str:
+    found = part.found
+    if found is None:
+        return NO_RUNS
+    if part.exact:
+        return f"{found.mean:+g}, exact"
+    if len(found.values) == 1:
+        return f"{found.mean:+.3f}, one seed"
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n = {len(found.values)}"
+
+
+def differences(rows: Mapping[str, Row]) -> Drawn:
+    """Every number with an interval, for a figure: claim -> difference -> setting -> (mean, low, high, seeds)."""
+    drawn: Drawn = {}
+    for name, row in rows.items():
+        for case in row.cases:
+            place = replace(case.setting, question="", radii=case.setting.radii or Setting().radii)
+            for part in case.parts:
+                if part.found is not None and not part.exact:
+                    values = (part.found.mean, part.found.low, part.found.high, len(part.found.values))
+                    drawn.setdefault(name, {}).setdefault(part.what, {})[str(place)] = values
+    return drawn

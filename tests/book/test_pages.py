@@ -1,0 +1,75 @@
+"""Claims about the book's own Sphinx extensions: terms and functions lead to each other, numbers are those of files."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import SimpleNamespace
+
+import pytest
+from docutils import nodes
+
+from nsr import paths
+from nsr.runs import MEASUREMENTS
+
+CHAPTERS = sorted(paths.CHAPTERS.glob("*.ipynb"))
+
+
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "_ext"))
+    yield importlib.import_module("nsr_links")
+    sys.modules.pop("nsr_links")
+
+
+def test_every_function_of_the_notation_page_knows_where_its_term_is_defined(links) -> None:
+    places = links.places(paths.ROOT)
+    assert ":eq:`eq-printed-2`" in places["nsr.bounds.tau"] and ":eq:`eq-five-loss`" in places["nsr.loss.worst_zeta"]
+    for name, where in places.items():
+        _, module, *inside = name.split(".")
+        found = importlib.import_module(f"nsr.{module}")
+        for part in inside:
+            found = getattr(found, part)
+        assert where, name
+
+
+def test_a_docstring_ends_with_the_way_back_to_the_book(links) -> None:
+    app, function, module = SimpleNamespace(srcdir=str(paths.ROOT)), ["What it is."], ["Floor 2."]
+    links.back(app, "function", "nsr.bounds.tau", None, None, function)
+    links.back(app, "module", "nsr.leak", None, None, module)
+    assert function[0] == "What it is." and ":eq:`eq-printed-2`" in function[-2]
+    assert module[-2] == "*At work in:* :doc:`/chapters/03_theorem_1`."
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_every_chapter_names_the_modules_that_its_code_uses(chapter, links) -> None:
+    modules = links.used(paths.ROOT)[chapter.stem]
+    page = (paths.CHAPTERS / "appendix" / "api.md").read_text()
+    assert modules and all(f"automodule:: {module}\n" in page for module in modules)
+
+
+def test_a_module_is_found_however_a_cell_names_it(links) -> None:
+    cell = "import nsr\nfrom nsr import Budget, bounds\nfrom nsr.figures.theorem import leak\nnsr.attack.joint_pgd"
+    assert set(links._named(cell)) == {"Budget", "bounds", "figures", "attack"}
+
+
+def test_a_chapter_has_the_number_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(paths.ROOT / "_ext"))
+    numbers = importlib.import_module("nsr_numbers")
+    page, other = "chapters/12_beyond", "chapters/appendix/notation"
+    reference = nodes.reference(secnumber=(10, 1))
+    env = SimpleNamespace(
+        toc_secnumbers={page: {"": (10,), "#a": (10, 1), "#b": None}, other: {"": (10,)}},
+        titles={page: nodes.title(secnumber=[10]), other: nodes.title()},
+        tocs={page: nodes.bullet_list("", reference), other: nodes.bullet_list()},
+    )
+    assert numbers.by_file(lambda collector, env: ["changed"])(None, env) == ["changed"]
+    assert env.toc_secnumbers == {page: {"": (12,), "#a": (12, 1), "#b": None}, other: {"": (10,)}}
+    assert env.titles[page]["secnumber"] == [12] and reference["secnumber"] == [12, 1]
+
+
+def test_every_kind_of_contour_is_told_from_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(paths.ROOT / "_ext"))
+    pages = importlib.import_module("nsr_pages")
+    told = {name: (pages._attacker(what), *pages._grid(what)) for name, what in MEASUREMENTS.items()}
+    assert len(set(told.values())) == len(told)

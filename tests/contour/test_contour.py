@@ -1,0 +1,298 @@
+"""Claims about contours: their AUC, their envelope, their two geometries, the sandwich, and that no cell is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from nsr import Budget, Network, attack, contour, data, mlp, mlp_init, training
+from nsr.attack import Ascent, Attack
+from nsr.contour import COARSE, FULL, Contour, measure, stored
+
+QUICK = Attack((Ascent(steps=10, step_w=0.002),))
+STRONG = Attack(
+    members=(Ascent(20, 0.5, 0.5, loss_w="probability", T=0.2, in_radii=True, cosine=True, keep_best=True),),
+    polish=(Ascent(20, 0.5, 0.5, T=0.2, in_radii=True, cosine=True, keep_best=True),),
+)
+GRID_X, GRID_W = (0.0, 0.03, 0.06), (0.0, 0.005, 0.01, 0.02)
+
+
+@pytest.fixture(scope="module")
+def net():
+    g, split = torch.Generator().manual_seed(0), data.load("digits", dtype=torch.float64).train
+    return training.fit(mlp(mlp_init((64, 32, 16, 10), g, torch.float64)), split.x, split.y, epochs=15, generator=g)
+
+
+@pytest.fixture(scope="module")
+def test():
+    split = data.load("digits", dtype=torch.float64).test
+    return split.x, split.y
+
+
+@pytest.fixture(scope="module")
+def measured(net, test):
+    return measure(net, *test, GRID_X, GRID_W, attack=QUICK)
+
+
+# what a contour is --------------------------------------------------------------------------------------------------
+
+
+def test_each_cell_is_the_accuracy_under_joint_pgd(net, test, measured):
+    x, y = test
+    for i, j in product(range(len(GRID_X)), range(len(GRID_W))):
+        xi = Budget.uniform(GRID_X[i], GRID_W[j], 3)
+        x_hat, W_hat = attack.joint_pgd(net, x, y, xi, steps=10, step_w=0.002)
+        assert measured.accuracy[i][j] == float((net.at(W_hat)(x_hat).argmax(1) == y).double().mean())
+    assert measured.clean == float((net(x).argmax(1) == y).double().mean())
+
+
+def test_the_edges_are_the_singular_curves(measured):
+    assert measured.edge_x == tuple(row[0] for row in measured.accuracy) and len(measured.edge_x) == len(GRID_X)
+    assert measured.edge_w == measured.accuracy[0] and len(measured.edge_w) == len(GRID_W)
+
+
+def test_auc_is_the_volume_over_the_area():
+    plane = tuple(tuple(1 - x - 20 * w for w in (0.0, 0.01, 0.03)) for x in (0.0, 0.1, 0.4))  # linear: exact
+    assert Contour((0.0, 0.1, 0.4), (0.0, 0.01, 0.03), plane).auc == pytest.approx(1 - 0.2 - 20 * 0.015)
+    assert Contour((0.0, 1.0), (0.0, 2.0), ((1.0, 1.0), (1.0, 1.0))).auc == 1.0
+    assert Contour((0.0, 1.0), (0.0, 2.0), ((1.0, 0.0), (0.0, 0.0))).auc == 0.25
+
+
+def test_auc_over_a_smaller_range_is_the_auc_of_the_part():
+    plane = tuple(tuple(1 - x - 20 * w for w in (0.0, 0.01, 0.03)) for x in (0.0, 0.1, 0.4))
+    whole = Contour((0.0, 0.1, 0.4), (0.0, 0.01, 0.03), plane)
+    assert whole.within(0.4, 0.03) == whole
+    assert whole.within(0.1, 0.01) == Contour((0.0, 0.1), (0.0, 0.01), tuple(row[:2] for row in plane[:2]))
+    assert whole.within(0.25, 0.02).auc == pytest.approx(1 - 0.125 - 20 * 0.01)
+    with pytest.raises(ValueError, match="inside the grid"):
+        whole.within(0.5, 0.03)
+
+
+def test_the_envelope_never_rises_and_flags_what_it_lowers():
+    raw = Contour((0.0, 0.1, 0.2), (0.0, 0.1), ((0.9, 0.5), (0.4, 0.405), (0.6, 0.2)))
+    assert raw.envelope.accuracy == ((0.9, 0.5), (0.4, 0.4), (0.4, 0.2))
+    assert raw.disagreements(raw.envelope) == ((2, 0),)
+    assert raw.envelope.envelope == raw.envelope
+
+
+def test_json_brings_back_the_same_contour(measured):
+    assert Contour.from_json(measured.to_json()) == measured
+    assert json.loads(measured.to_json())["grid_w"] == list(GRID_W)
+
+
+def test_the_coarse_protocol_is_every_second_point_of_the_full_one():
+    assert len(FULL.grid_x) == len(FULL.grid_w) == len(FULL.grid_r) == 11 and FULL.images == 10_000
+    assert FULL.grid_x[1] == 0.03 and FULL.grid_x[-1] == 0.3 and FULL.grid_w[1] == 0.001 and FULL.grid_w[-1] == 0.01
+    assert COARSE.grid_x == FULL.grid_x[::2] and COARSE.grid_w == FULL.grid_w[::2] and COARSE.images == 2_000
+
+
+def test_numbers_do_not_depend_on_the_number_of_workers(net, test, measured):
+    for workers in (1, 3):
+        assert measure(net, *test, GRID_X, GRID_W, attack=QUICK, workers=workers) == measured
+
+
+def test_a_cnn_has_a_contour_too(test):
+    torch.manual_seed(0)
+    layers = nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten()
+    net, x = Network.from_module(nn.Sequential(*layers, nn.Linear(72, 10)).double()), test[0][:50]
+    found = measure(net, x, net(x).argmax(1), (0.0, 0.05), (0.0, 0.01), attack=QUICK)
+    assert found.clean == 1.0 and found.accuracy[1][1] < 1.0
+
+
+# two geometries -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", [None, 0.2])
+def test_no_rescaling_between_layers_changes_a_relative_contour(net, test, T):
+    x, y = test[0][:60], test[1][:60]
+    how = Attack((Ascent(steps=10, step_w=0.5, step_x=0.5, in_radii=True, T=T),))
+    factors = (4.0, 0.5, 0.5)  # their product is 1: the function stays the same; powers of two: so do the digits
+    twin = net.at(c * W_m for c, W_m in zip(factors, net.W, strict=True))
+    grids = (0.0, 0.05), (0.0, 0.05, 0.1)
+    one, two = (measure(f, x, y, *grids, attack=how, geometry="relative") for f in (net, twin))
+    assert one == two and one.accuracy[1][2] < one.clean - 0.2
+    grids = (0.0, 0.05), (0.0, 0.005, 0.01)
+    assert measure(net, x, y, *grids, attack=how) != measure(twin, x, y, *grids, attack=how)
+
+
+def test_no_rescaling_across_layers_changes_a_relative_contour_of_the_strong_attack(net, test):
+    x, y = test[0][:60], test[1][:60]
+    grids, scaled = ((0.0, 0.05), (0.0, 0.05, 0.1)), net.at(16 * W_m for W_m in net.W)
+    how = Attack((Ascent(steps=10, step_w=0.5, step_x=0.5, in_radii=True, T=0.2, loss_w="probability"),))
+    assert measure(net, x, y, *grids, attack=how, geometry="relative") == measure(
+        scaled, x, y, *grids, attack=how, geometry="relative"
+    )
+
+
+# certified <= true <= attacked --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("geometry, grid_w", [("absolute", (0.0, 0.0005, 0.001)), ("relative", (0.0, 0.002, 0.004))])
+def test_the_certified_contour_lies_below_every_attacked_one(net, test, geometry, grid_w):
+    x, y = test[0][:80], test[1][:80]
+    grid_x = (0.0, 0.005, 0.01)
+    sure = contour.certified(net, x, y, grid_x, grid_w, geometry=geometry)
+    for scope in ({}, {"weights": "per_sample"}):
+        broken = measure(net, x, y, grid_x, grid_w, attack=STRONG, geometry=geometry, **scope)
+        assert sure.clean == broken.clean
+        assert all(s <= b for s, b in zip(sum(sure.accuracy, ()), sum(broken.accuracy, ()), strict=True))
+    assert sure.accuracy[1][1] > 0.5  # not vacuous
+    assert sure.envelope == sure
+
+
+# what is not to be trusted ------------------------------------------------------------------------------------------
+
+
+def test_an_attack_stopped_early_is_flagged_and_a_finished_one_is_not(net, test):
+    grids = (0.0, 0.05), (0.0, 0.01)
+    early, late = (Attack((Ascent(steps=steps, step_x=0.005, step_w=0.001),)) for steps in (3, 60))
+    flags = [
+        contour.reliability(net, *test, measure(net, *test, *grids, attack=how), attack=how, restarts=1)
+        for how in (early, late)
+    ]
+    assert (1, 1) in flags[0].not_converged and (0, 0) not in flags[0].not_converged
+    assert not flags[1].not_converged
+    assert (1, 1) in flags[0].restart_spread and (0, 0) not in flags[0].restart_spread
+
+
+# nothing is lost ----------------------------------------------------------------------------------------------------
+
+
+def test_done_cells_are_not_computed_again(net, test, measured):
+    done = {(i, j): measured.accuracy[i][j] for i, j in product(range(3), range(4)) if (i, j) != (2, 1)}
+    seen = []
+    again = measure(
+        net,
+        *test,
+        GRID_X,
+        GRID_W,
+        attack=QUICK,
+        done=done,
+        on_cell=lambda cell, accuracy: seen.append((cell, accuracy)),
+    )
+    assert again == measured and seen == [((2, 1), measured.accuracy[2][1])]
+
+
+def test_an_interrupted_lab_contour_resumes_where_it_stopped(net, test, measured, tmp_path):
+    calls = []
+
+    def stop_after_five(done, total):
+        calls.append((done, total))
+        if done == 5:
+            raise KeyboardInterrupt
+
+    def run(watch=None):
+        return stored.attacked(tmp_path / "c.json", net, *test, GRID_X, GRID_W, attack=QUICK, workers=1, watch=watch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_after_five)
+    calls.clear()
+    assert run(lambda done, total: calls.append((done, total))) == measured
+    assert calls == [(k, 12) for k in range(5, 13)]
+    calls.clear()
+    assert run(lambda done, total: calls.append((done, total))) == measured and calls == [(12, 12)]
+    assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+
+
+SLOW_RUN = """
+import sys, time, torch
+from pathlib import Path
+from nsr import mlp, mlp_init
+from nsr.contour import stored
+
+def run(path, pause):
+    g = torch.Generator().manual_seed(0)
+    net = mlp(mlp_init((20, 16, 5), g, torch.float64))
+    x = torch.rand(50, 20, generator=g, dtype=torch.float64)
+    grids = (0.0, 0.05, 0.1), (0.0, 0.01, 0.02)
+    wait = lambda done, total: time.sleep(pause if done > 3 else 0)
+    return stored.attacked(Path(path), net, x, net(x).argmax(1), *grids, workers=1, watch=wait)
+"""
+
+
+def test_kill_9_loses_at_most_the_cell_in_work_and_the_rerun_is_bit_identical(tmp_path):
+    here = {}
+    exec(SLOW_RUN, here)
+    whole = here["run"](tmp_path / "whole.json", 0)
+    broken = tmp_path / "broken.json"
+    victim = subprocess.Popen([sys.executable, "-c", SLOW_RUN + "run(sys.argv[1], 60)", broken])
+    while not (broken.exists() and len(json.loads(broken.read_text())["cells"]) >= 3):
+        assert victim.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    assert 3 <= len(json.loads(broken.read_text())["cells"]) < 9
+    assert here["run"](broken, 0) == whole
+    assert broken.read_text() == (tmp_path / "whole.json").read_text()
+
+
+def test_a_stored_contour_of_something_else_is_refused(net, test, tmp_path):
+    path, grids = tmp_path / "c.json", ((0.0, 0.05), (0.0, 0.01))
+    stored.attacked(path, net, *test, *grids, attack=QUICK)
+    with pytest.raises(stored.StoreError, match="made with other settings"):
+        stored.attacked(path, net, *test, *grids, attack=attack.PAPER)
+    with pytest.raises(stored.StoreError, match="made with other network"):
+        stored.attacked(path, net.at(2 * W_m for W_m in net.W), *test, *grids, attack=QUICK)
+    path.write_text("{")
+    with pytest.raises(stored.StoreError, match="not a stored contour"):
+        stored.attacked(path, net, *test, *grids, attack=QUICK)
+
+
+def test_a_certified_contour_is_stored_and_resumed_too(net, test, tmp_path):
+    x, y = test[0][:20], test[1][:20]
+    grids, seen = ((0.0, 0.005), (0.0, 0.0005)), []
+    first = stored.certified(tmp_path / "c.json", net, x, y, *grids)
+    assert stored.certified(tmp_path / "c.json", net, x, y, *grids, watch=lambda *at: seen.append(at)) == first
+    assert seen == [(4, 4)]
+
+
+# what does not fit is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"grid_x": (0.1, 0.2)}, "grid_x must start at 0"),
+        ({"grid_w": (0.0, 0.2, 0.1)}, "grid_w must start at 0"),
+        ({"grid_w": (0.0,)}, "at least two points"),
+        ({"geometry": "spherical"}, "unknown geometry"),
+        ({"x": torch.zeros(0, 64, dtype=torch.float64), "y": torch.zeros(0, dtype=torch.long)}, "no images"),
+        ({"y": torch.full((300,), 10)}, "10 classes"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(net, test, change, message):
+    given = {"x": test[0], "y": test[1], "grid_x": (0.0, 0.1), "grid_w": (0.0, 0.1), "attack": QUICK} | change
+    with pytest.raises(ValueError, match=message) as refusal:
+        measure(net, **given)
+    assert "\n" not in str(refusal.value)
+
+
+def test_only_dense_relu_networks_have_a_certified_contour(net, test):
+    anything = Network(net.W, lambda W, x: net.forward(W, x))
+    with pytest.raises(ValueError, match="dense ReLU networks"):
+        contour.certified(anything, *test, (0.0, 0.1), (0.0, 0.1))
+
+
+@pytest.mark.parametrize("cell", [[0, 0, 5.0], [0, 0, float("nan")], [0, 1, -0.5], [0, 9, 0.5], [-1, 0, 0.5]])
+def test_a_stored_cell_that_no_run_could_have_left_is_refused(net, test, tmp_path, cell):
+    path = tmp_path / "contour.json"
+    args = net, *(t[:4] for t in test), (0.0, 0.1), (0.0, 0.01)
+    quick = Attack((Ascent(steps=1),))
+    stored.attacked(path, *args, attack=quick)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cells": [cell]}))
+    with pytest.raises(stored.StoreError, match="not a stored contour"):
+        stored.attacked(path, *args, attack=quick)
+
+
+def test_a_contour_of_a_bfloat16_network_can_be_stored(net, test, tmp_path):
+    low = torch.bfloat16
+    stored.attacked(tmp_path / "c", net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), box=(0, 1))

@@ -1,0 +1,273 @@
+"""Claims about the ledger: every verdict follows from the runs, and each of them can come out each way."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import nsr.runs
+from nsr import cli, paths
+from nsr.contour import Contour
+from nsr.runs import reproduce
+from nsr.study import claims, results
+from nsr.study.claims import numbers
+from nsr.study.claims.verdict import DEPENDS, NOT_REPRODUCED, OPEN, REPRODUCED, Case, Part, Row, Rules, Setting
+from nsr.theory import counterexamples
+
+GRID_X, GRID_W = (0.0, 0.1, 0.2), (0.0, 0.004, 0.008)
+KINDS = ("paper", "strong", "relative", "per_sample")
+WOBBLE = (0.0, 0.004, -0.003, 0.002, -0.002)  # of an accuracy, seed by seed
+
+
+def net(by_x: float, by_w: float, *, clean: float = 0.98, synergy: float = 0.0) -> dict[str, float]:
+    """Shares of the clean accuracy that are kept in the middle of the two edges; `synergy` is lost inside."""
+    return {"by_x": by_x, "by_w": by_w, "clean": clean, "synergy": synergy}
+
+
+def contour(kind: str, shift: float, by_x: float, by_w: float, clean: float, synergy: float) -> Contour:
+    along_x, along_w = (1, by_x + shift, by_x / 2), (1, by_w + shift, by_w / 2)
+    rows = [[clean * a * b for b in along_w] for a in along_x]
+    rows = [[a if 0 in (i, j) else a * (1 - synergy) for j, a in enumerate(row)] for i, row in enumerate(rows)]
+    return Contour(GRID_X, GRID_W, tuple(map(tuple, rows)), "relative" if kind == "relative" else "absolute")
+
+
+def made(
+    nets: Mapping[str, Mapping[str, float]],
+    under: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+    seeds: int = 3,
+    kinds: Sequence[str] = KINDS,
+) -> results.Runs:
+    """Stored runs of these nets, each with contours of these kinds; `under` gives other nets for one kind."""
+    found: dict[str, list] = {name: [] for name in nets}
+    for name, seed in itertools.product(nets, range(seeds)):
+        numbers = {kind: (under or {}).get(kind, {}).get(name, nets[name]) for kind in kinds}
+        shift = WOBBLE[(seed + len(name)) % 5]  # not the same for all, so that differences vary with the seed
+        contours = {kind: contour(kind, shift, **values) for kind, values in numbers.items()}
+        folder = Path(f"{name}-{seed}")
+        found[name].append(SimpleNamespace(spec=SimpleNamespace(seed=seed), contours=contours, folder=folder, stale=()))
+    return {name: tuple(group) for name, group in found.items()}
+
+
+# Nets of which the paper would be right in all it says: AT+beta large is 24 % better than AT, min-max does not train.
+AS_CLAIMED = {
+    "standard": net(0.1, 0.40),
+    "weight_perturb": net(0.15, 0.60, synergy=0.3),
+    "at": net(0.7, 0.30, synergy=0.3),
+    "at_beta_low": net(0.72, 0.36),
+    "at_beta_high": net(0.72, 0.40),
+    "jiwp": net(0.68, 0.36),
+    "joint_at": net(0.2, 0.1, clean=0.5),
+    "joint_at_weights": net(0.2, 0.1, clean=0.5),
+    "standard_adam": net(0.1, 0.3),
+    "at_adam": net(0.6, 0.2),
+    "standard_sgd": net(0.1, 0.40),
+    "at_sgd": net(0.7, 0.30),
+}
+# For each claim nets of which it is false, the others as above.
+AGAINST = {
+    "C1": {"at": net(0.7, 0.5, synergy=0.3), "at_adam": net(0.6, 0.5), "at_sgd": net(0.7, 0.5)},
+    "C2": {"weight_perturb": net(0.5, 0.6, synergy=0.3)},
+    "C3": {"standard": net(0.6, 0.4), "standard_adam": net(0.6, 0.3)},
+    "C4": {"jiwp": net(0.2, 0.2)},
+    "C5": {"at_beta_high": net(0.95, 0.95)},
+    "C6": {"jiwp": net(0.9, 0.9)},
+    "C7": {"weight_perturb": net(0.15, 0.25), "at": net(0.7, 0.3)},
+    "C8": {"joint_at": net(0.9, 0.9), "joint_at_weights": net(0.2, 0.8)},
+}
+
+
+def verdict(name: str, runs: results.Runs, **rules: float | str) -> Row:
+    claim = next(claim for claim in claims.CLAIMS if claim.name == name)
+    return Row(claim, Rules(**rules), tuple(claim.cases(runs, Rules(**rules))))
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_a_claim_that_holds_everywhere_is_reproduced(name: str) -> None:
+    row = verdict(name, made(AS_CLAIMED))
+    assert row.verdict == REPRODUCED, claims.page(row, row)
+    assert not row.on and not row.undecided
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_a_claim_that_holds_nowhere_is_not_reproduced(name: str) -> None:
+    row = verdict(name, made({**AS_CLAIMED, **AGAINST[name]}))
+    assert row.verdict == NOT_REPRODUCED, claims.page(row, row)
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_a_claim_that_the_strong_attack_overturns_depends_on_the_attack(name: str) -> None:
+    other = {**AS_CLAIMED, **AGAINST[name]}
+    row = verdict(name, made(AS_CLAIMED, {"strong": other, "relative": other}))
+    assert row.verdict == DEPENDS, claims.page(row, row)
+    assert "the attack" in row.on
+    assert row.words.startswith("depends on the attack")
+
+
+@pytest.mark.parametrize("name", sorted(AGAINST.keys() - {"C2"}))
+def test_a_claim_that_relative_radii_overturn_depends_on_the_radii(name: str) -> None:
+    row = verdict(name, made(AS_CLAIMED, {"relative": {**AS_CLAIMED, **AGAINST[name]}}))
+    assert row.on == ("the kind of weight radii",)
+
+
+@pytest.mark.parametrize("name", sorted(AGAINST.keys() - {"C2"}))
+def test_a_claim_that_weights_of_its_own_for_each_image_overturn_depends_on_whom_they_serve(name: str) -> None:
+    row = verdict(name, made(AS_CLAIMED, {"per_sample": {**AS_CLAIMED, **AGAINST[name]}}))
+    assert row.on == ("whom one weight attack serves",)
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_a_claim_without_runs_or_with_too_few_seeds_is_open(name: str) -> None:
+    assert verdict(name, {}).verdict == OPEN
+    assert verdict(name, made(AS_CLAIMED, seeds=2)).verdict == OPEN
+    assert verdict(name, made(AS_CLAIMED, seeds=2), seeds=2).verdict == REPRODUCED
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_settings_with_too_few_seeds_are_named(name: str) -> None:
+    row = verdict(name, made(AS_CLAIMED, kinds=("paper",)))
+    assert row.verdict == REPRODUCED
+    assert row.undecided and all("strong attack" in setting for setting in row.undecided)
+    known = len(row.outcomes) - len(row.undecided)
+    assert f"(from {known} of {len(row.outcomes)} settings)" in claims.markdown({name: row})
+    assert all(f"- {setting}: too few seeds" in claims.page(row, row) for setting in row.undecided)
+
+
+def test_the_optimiser_alone_can_make_the_first_claim_depend() -> None:
+    row = verdict("C1", made({**AS_CLAIMED, "at_adam": net(0.6, 0.5)}))
+    assert (row.verdict, row.on) == (DEPENDS, ("how the nets were trained",))
+
+
+def test_the_false_sense_can_hang_on_whether_one_edge_or_both_are_asked() -> None:
+    independent = {"weight_perturb": net(0.15, 0.6), "at": net(0.7, 0.3)}  # joint accuracy is the product of the edges
+    row = verdict("C7", made({**AS_CLAIMED, **independent}))
+    assert (row.verdict, row.on) == (DEPENDS, ("what is asked",))
+
+
+def test_differences_that_go_both_ways_are_undecided_and_reproduce_nothing() -> None:
+    runs = made({**AS_CLAIMED, **{f"at{by}": AS_CLAIMED[f"standard{by}"] for by in ("", "_adam", "_sgd")}})
+    row = verdict("C1", runs)
+    assert [part.side for case in row.cases[:1] for part in case.parts] == ["undecided"]
+    assert row.verdict == NOT_REPRODUCED
+
+
+@pytest.mark.parametrize(("by_w", "side"), [(0.44, "too small"), (0.5, "yes"), (0.95, "too large")])
+def test_about_a_quarter_is_neither_too_little_nor_too_much(by_w: float, side: str) -> None:
+    lower = {"at_beta_low": net(0.7, 0.3), "at": net(0.72, 0.42)}
+    row = verdict("C5", made({**AS_CLAIMED, **lower, "at_beta_high": net(0.72, by_w)}), near=0.15)
+    assert row.cases[0].parts[0].side == side, row.cases[0].parts[0]
+
+
+def test_the_best_at_beta_is_the_better_one_under_the_attack_that_is_looked_at() -> None:
+    swapped = {"at_beta_low": AS_CLAIMED["at_beta_high"], "at_beta_high": AS_CLAIMED["at_beta_low"]}
+    row = verdict("C6", made(AS_CLAIMED, {"strong": swapped}))
+    words = [case.parts[0].what for case in row.cases]
+    assert ["large" in text for text in words] == [True, False, True, True]
+
+
+def test_one_way_of_failing_is_enough_for_min_max_to_fail() -> None:
+    inaccurate = made({**AS_CLAIMED, "joint_at": net(0.9, 0.9, clean=0.85), "joint_at_weights": net(0.1, 0.1)})
+    assert verdict("C8", inaccurate).verdict == REPRODUCED
+    assert verdict("C8", inaccurate, accurate=0.8).verdict == DEPENDS
+
+
+def test_theorem_1_is_refuted_by_an_example_and_never_proved_by_one() -> None:
+    row = verdict("C9", {})
+    assert row.verdict == NOT_REPRODUCED
+    assert [part.found.mean for part in row.cases[0].parts] == [-2, pytest.approx(-0.2), -2]
+    assert all(part.side == "yes" for part in row.cases[1].parts), "the repaired bound holds on all of them"
+    harmless = counterexamples.instance(W=[[[1]], [[1], [0]]], x=[1], eps_x=0, eps=[0, 0])
+    cases = tuple(numbers.theorem({}, Rules(), {"harmless": harmless}))
+    assert cases[0].parts[0].found.mean == 0 and cases[0].parts[0].side == "yes", "equality is allowed by (1)"
+    assert Row(claims.CLAIMS[-1], Rules(), cases).verdict == OPEN
+
+
+def test_students_interval_is_the_more_careful_one() -> None:
+    runs = made({**AS_CLAIMED, "at": net(0.7, 0.395, synergy=0.3)})
+    one, two = (verdict("C1", runs, interval=kind).cases[0].parts[0] for kind in ("bootstrap", "student"))
+    assert one.found.values == two.found.values
+    assert two.found.low < one.found.low and one.found.high < two.found.high
+    assert (one.side, two.side) == ("yes", "undecided")
+    with pytest.raises(ValueError, match="unknown interval 'normal'"):
+        Rules(interval="normal")
+
+
+def test_a_dependence_that_no_single_thing_explains_names_all_of_them() -> None:
+    def case(setting: Setting, value: float) -> Case:
+        return Case(setting, (Part("a - b", results.Estimate((value,) * 3, value, value, value)),))
+
+    cases = (case(Setting(), 1), case(Setting("strong attack", "relative radii"), -1))
+    assert Row(claims.CLAIMS[0], Rules(), cases).on == ("the attack", "the kind of weight radii")
+
+
+def test_what_is_read_off_a_contour_by_hand() -> None:
+    c = Contour((0.0, 0.1, 0.2), (0.0, 0.01), ((0.8, 0.4), (0.4, 0.1), (0.0, 0.0)))
+    assert numbers.inputs_alone(c) == pytest.approx(0.4)
+    assert numbers.weights_alone(c) == pytest.approx(0.6)
+    assert numbers.lost_to_inputs(c) == pytest.approx(0.4 - 0.4)
+    assert numbers.lost_to_weights(c) == pytest.approx(0.4 - 0.6)
+    assert numbers.promise(c) == pytest.approx((0.4 * 0.4 / 0.8 - 0.1 + 0) / 2)
+
+
+def test_the_models_are_ranked_by_the_mean_and_those_without_runs_left_out() -> None:
+    runs = made({name: AS_CLAIMED[name] for name in ("standard", "at", "weight_perturb")})
+    assert [title for title, _ in claims.ranking(runs, "paper", claims.inputs_alone)] == [
+        "AT",
+        "Weight Perturb",
+        "Standard",
+    ]
+    assert claims.ranking(runs, "certified") == []
+
+
+def test_every_claim_says_all_that_the_book_promises() -> None:
+    assert [claim.name for claim in claims.CLAIMS] == [f"C{k}" for k in range(1, 10)]
+    for row in claims.ledger({}).values():
+        assert row.claim.sentence and row.claim.where and row.claim.title
+        assert "{" not in row.test and row.test.endswith(".")
+
+
+def test_the_page_of_a_claim_shows_every_number_and_the_other_verdict() -> None:
+    runs = made({**AS_CLAIMED, "at": net(0.7, 0.395, synergy=0.3)})
+    one, two = verdict("C1", runs), verdict("C1", runs, interval="student")
+    text = claims.page(one, two)
+    assert one.claim.sentence in text and one.test in text
+    assert all(f"{part.found.mean:+.3f}" in text for case in one.cases for part in case.parts if part.found)
+    assert f"Verdict: {one.words}.** By the student interval: {two.words}." in text
+
+
+def test_a_figure_gets_every_measured_difference_but_the_exact_ones() -> None:
+    drawn = claims.differences(claims.ledger(made(AS_CLAIMED)))
+    assert list(drawn) == [f"C{k}" for k in range(1, 9)]
+    assert len(drawn["C4"]) == 9 and all(len(settings) == len(KINDS) for settings in drawn["C4"].values())
+
+
+# ---------------------------------------------------------------- what is shipped
+
+
+def test_the_variants_are_among_the_runs_that_are_reproduced() -> None:
+    ordered = {order.spec.key for order in reproduce.orders("paper")}
+    for name, (row, changes) in numbers.VARIANTS.items():
+        assert nsr.runs.spec(row, 0, **changes).key in ordered, name
+
+
+def test_the_shipped_ledger_is_what_the_shipped_runs_say() -> None:
+    again = "write it again with: nsr claims --out data/claims.json --markdown data/claims.md"
+    assert json.loads(claims.SHIPPED.read_text()) == json.loads(claims.to_json(claims.shelf(paths.SHIPPED))), again
+    assert claims.MARKDOWN.read_text() == claims.markdown(claims.ledger(claims.shelf(paths.SHIPPED))), again
+
+
+def test_the_command_prints_the_ledger_and_writes_it(tmp_path: Path) -> None:
+    out, table = tmp_path / "claims.json", tmp_path / "claims.md"
+    done = CliRunner().invoke(
+        cli.app, ["claims", "--store", str(tmp_path), "--out", str(out), "--markdown", str(table)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "C9" in done.stdout and "not reproduced" in done.stdout
+    record = json.loads(out.read_text())
+    assert [claim["verdict"] for claim in record["claims"]] == [OPEN] * 8 + [NOT_REPRODUCED]
+    assert table.read_text().count("\n") == 11
