@@ -122,7 +122,7 @@ def _attacker(what: Measurement) -> str:
     one, *more = what.attack.members
     brief = f"{1 + len(more)} scale-free ascents of {one.steps} steps" if more else f"one ascent of {one.steps} steps"
     who = {PAPER: "the paper's attack", STRONG: "the strong attack"}.get(what.attack, brief)
-    return f"left by {who}{', an own W_hat for each image' if what.weights == 'per_sample' else ''}"
+    return f"left by {who}{', an own W_hat for each image' if what.images_per_W == 1 else ''}"
 
 
 def _grid(what: Measurement) -> tuple[str, str, str]:

@@ -21,15 +21,14 @@ from nsr import Budget, mlp, mlp_init
 from nsr.certify import METHODS, margin_upper_bound
 
 SIZES = (784, 128, 64, 32, 10)
-XI = Budget.uniform(0.01, 0.001, len(SIZES) - 1)
+XI = Budget(0.01, (0.001,) * (len(SIZES) - 1))
 FORWARD = ("forward pass", "")
 
 
 def tasks(batch: int) -> dict[tuple[str, str], Callable[[], object]]:
     """What is timed, by (name, box)."""
     generator = torch.Generator().manual_seed(0)
-    W = mlp_init(SIZES, generator)
-    network = mlp(W)
+    network = mlp(mlp_init(SIZES, generator))
     # like pixels: four in five are black
     x = torch.rand(batch, SIZES[0], generator=generator) * (torch.rand(batch, SIZES[0], generator=generator) < 0.2)
     y = torch.randint(SIZES[-1], (batch,), generator=generator)
@@ -37,7 +36,7 @@ def tasks(batch: int) -> dict[tuple[str, str], Callable[[], object]]:
     for method in METHODS:
         for name, box in (("none", None), ("[0, 1]", (0.0, 1.0))):
             found[method, name] = lambda method=method, box=box: margin_upper_bound(
-                W, x, XI, method=method, box=box, y=y
+                network, x, XI, method=method, box=box, y=y
             )
     return found
 

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nsr.attack import CHUNK, Ascent, Attack, mlp_gradients, survivors
+from nsr.attack import Attack, mlp_gradients, survivors
+from nsr.attack.engine import CHUNK
 from nsr.budget import Budget
 from nsr.contour import FULL, measure
 from nsr.network import Network, mlp, mlp_init
@@ -67,7 +68,7 @@ def networks(sizes: tuple[int, ...], seed: int) -> tuple[nn.Module, Network]:
 
 
 def attack_of(steps: int) -> Attack:
-    return Attack((Ascent(steps=steps),))
+    return Attack.pgd(steps)
 
 
 def flop(sizes: tuple[int, ...], images: int, steps: int) -> float:
@@ -122,7 +123,7 @@ def compare(images: int, repeats: int, threads: int) -> None:
     print("|---|---|---|---|---|---|")
 
     def interior(eps_w: float) -> None:
-        survivors(network, x, y, [Budget.uniform(INTERIOR[0], eps_w, len(network.W))], attack_of(100))
+        survivors(network, x, y, [Budget.uniform(INTERIOR[0], eps_w, network)], attack_of(100))
 
     eps_ws = [INTERIOR[1]] * threads
     theirs, ours = taking_turns(
@@ -166,7 +167,7 @@ def rung(images: int, steps: int, *sizes: int) -> None:
     torch.set_num_threads(1)
     _, network = networks(sizes, seed=0)
     x, y = torch.rand(images, sizes[0]), torch.randint(sizes[-1], (images,))
-    cell = [Budget.uniform(*INTERIOR, len(network.W))]
+    cell = [Budget.uniform(*INTERIOR, network)]
     [times] = taking_turns(3, lambda: survivors(network, x, y, cell, attack_of(steps)))
     print(statistics.median(times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
@@ -175,7 +176,7 @@ def figure_1(images: int, repeats: int) -> None:
     """Six networks, 121 cells, 100 steps, float32 products without TF32."""
     x, y = torch.rand(images, SIZES[0], device="cuda"), torch.randint(10, (images,), device="cuda")
     six = [networks(SIZES, seed)[1].to("cuda") for seed in range(6)]
-    cells = [Budget.uniform(*cell, len(SIZES) - 1) for cell in itertools.product(FULL.grid_x, FULL.grid_w)]
+    cells = [Budget.uniform(*cell, six[0]) for cell in itertools.product(FULL.grid_x, FULL.grid_w)]
 
     def run() -> None:
         for network in six:

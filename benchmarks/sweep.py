@@ -20,7 +20,7 @@ from bounds import SIZES, hardware, spread
 from dask.distributed import Client, LocalCluster
 
 from nsr import contour, data, mlp, mlp_init
-from nsr.attack import Ascent, Attack
+from nsr.attack import Attack
 from nsr.budget import Budget
 from nsr.runs import sweep
 
@@ -33,9 +33,9 @@ def row(steps: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     samples = data.load("mnist").test.first(500)
     network = mlp(mlp_init(SIZES, torch.Generator().manual_seed(0)))
-    cells = [Budget.uniform(e, 0.004, len(network.W)) for e in RADII]
+    cells = [Budget.uniform(e, 0.004, network) for e in RADII]
     faults, start = _faults(), time.perf_counter()
-    contour.attacked(network, samples.x, samples.y, cells, Attack((Ascent(steps),)))
+    contour.attacked(network, samples.x, samples.y, cells, Attack.pgd(steps))
     seconds = time.perf_counter() - start
     return seconds, (_faults() - faults) / seconds
 

@@ -9,27 +9,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nsr import attack, certify, contour, data, theory, training
+    from nsr import attack, certify, contour, data, figures, runs, study, theory, training
+    from nsr.attack import PAPER, STRONG, Attack, robust_accuracy
     from nsr.budget import Budget
+    from nsr.contour import Contour, measure
     from nsr.network import Network, margins, mlp, mlp_init
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PAPER",
+    "STRONG",
+    "Attack",
     "Budget",
+    "Contour",
     "Network",
     "attack",
     "certify",
     "contour",
     "data",
+    "figures",
     "margins",
+    "measure",
     "mlp",
     "mlp_init",
+    "robust_accuracy",
+    "runs",
+    "study",
     "theory",
     "training",
 ]
 
-_HOMES = {"Budget": "budget", "Network": "network", "margins": "network", "mlp": "network", "mlp_init": "network"}
+_HOMES = {
+    **dict.fromkeys(("PAPER", "STRONG", "Attack", "robust_accuracy"), "attack"),
+    **dict.fromkeys(("Contour", "measure"), "contour"),
+    **dict.fromkeys(("Network", "margins", "mlp", "mlp_init"), "network"),
+    "Budget": "budget",
+}
 
 
 def __getattr__(name: str) -> object:

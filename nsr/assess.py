@@ -14,7 +14,7 @@ import textwrap
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from nsr import data
 from nsr.attack import PAPER, STRONG, Attack, survivors
-from nsr.contour import COARSE, GEOMETRIES, Cell, Contour, stored
+from nsr.contour import COARSE, GEOMETRIES, Cell, Contour, certifiable, stored
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 from nsr.files import StoreError, refuse_unwritable, write_whole
@@ -287,18 +287,13 @@ def _rehearse(network: Network, x: Tensor, y: Tensor, what: Plan) -> None:
     eps_x, eps_w = what.grid_x[-1], what.grid_w[-1]
     corners = {"inputs": (eps_x, 0.0), "weights": (0.0, eps_w), "inputs and weights": (eps_x, eps_w)}
     for moving, radii in corners.items():
-        xi = GEOMETRIES[what.geometry](*radii, network.W)
+        xi = GEOMETRIES[what.geometry](*radii, network)
         for attack in what.attacks.values():
             with _refusing(f"the model cannot be attacked where its {moving} move", BaseException):
-                survivors(network, x, y, [xi], _of_one_step(attack))
+                survivors(network, x, y, [xi], attack.with_steps(0))
         if what.certifies(network):
             with _refusing("the model cannot be certified, see --no-certify", BaseException):
-                stored.certifiable(network, x, y, [xi])
-
-
-def _of_one_step(attack: Attack) -> Attack:
-    members, polish = (tuple(replace(a, steps=1) for a in part) for part in (attack.members, attack.polish))
-    return replace(attack, members=members, polish=polish)
+                certifiable(network, x, y, [xi])
 
 
 def _fitting(network: Network, x: Tensor) -> Tensor:

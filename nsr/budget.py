@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nsr.network import Weights, layers
+from nsr.network import Network, Weights, layers
 
-Box = tuple[float, float]  # the interval every input coordinate must stay in, such as the pixels' [0, 1]
+Box = tuple[float, float]  # the interval every input coordinate must stay in
+UNIT: Box = (0.0, 1.0)  # that of pixels
+Only = str | Callable[[str], bool] | None  # which weight tensors may move, by name
 
 MOST_CORNERS = 2**20
 
@@ -29,20 +32,32 @@ class Budget:
         if not isinstance(self.eps_w, Iterable) or getattr(self.eps_w, "ndim", 1) == 0:
             raise ValueError(
                 "eps_w takes one radius per weight tensor; for one radius everywhere use "
-                "Budget.uniform(eps_x, eps_w, layers)"
+                "Budget.uniform(eps_x, eps_w, network)"
             )
         object.__setattr__(self, "eps_x", _radius("eps_x", self.eps_x))
         object.__setattr__(self, "eps_w", tuple(_radius(f"eps_w[{m}]", e) for m, e in enumerate(self.eps_w)))
 
     @staticmethod
-    def uniform(eps_x: float, eps_w: float, layers: int) -> Budget:
-        """The paper's geometry: one absolute radius for every entry of each of `layers` weight tensors."""
-        return Budget(eps_x, (eps_w,) * layers)
+    def uniform(eps_x: float, eps_w: float, network: Network, only: Only = None) -> Budget:
+        """The paper's geometry: one absolute radius for every entry of each weight tensor, or of `only` some.
+
+        `only` chooses tensors by name: one name, a part of names ("weight"), a glob ("conv?.weight"), or a function.
+        The others get the radius 0.
+
+        >>> import torch, nsr
+        >>> network = nsr.mlp(nsr.mlp_init((4, 3, 2), torch.Generator().manual_seed(0)))
+        >>> nsr.Budget.uniform(0.1, 0.01, network, only="W2")
+        Budget(eps_x=0.1, eps_w=(0.0, 0.01))
+        """
+        return Budget(eps_x, tuple(eps_w if free else 0.0 for free in _chosen(network, only)))
 
     @staticmethod
-    def relative(eps_x: float, r: float, W: Sequence[Tensor]) -> Budget:
-        """eps_m = r * mean|W^m|: a geometry that rescaling whole layers of a homogeneous network cannot change."""
-        return Budget(eps_x, tuple(r * float(W_m.abs().mean()) for W_m in W))
+    def relative(eps_x: float, r: float, network: Network, only: Only = None) -> Budget:
+        """eps_m = r * mean|W^m|: radii that follow where whole layers of a network are rescaled."""
+        sizes = (float(W_m.abs().mean()) for W_m in network.W)
+        return Budget(
+            eps_x, tuple(r * size if free else 0.0 for size, free in zip(sizes, _chosen(network, only), strict=True))
+        )
 
     def check(self, W: Sequence[Tensor]) -> None:
         """Refuse weights that this budget has no radius for."""
@@ -54,8 +69,7 @@ class Budget:
 
     def interval(self, x: Tensor, box: Box | None = None) -> tuple[Tensor, Tensor]:
         """The ends [a, b] of what each input coordinate can reach, inside `box` where one is given."""
-        a, b = x - self.eps_x, x + self.eps_x
-        return (a, b) if box is None else (a.clamp(*box), b.clamp(*box))
+        return ends(x, self.eps_x, box)
 
     def clip_x(self, x_hat: Tensor, x: Tensor, box: Box | None = None) -> Tensor:
         """Clip_{X, eps_x}: the nearest admissible input."""
@@ -64,7 +78,7 @@ class Budget:
     def clip_W(self, W_hat: Sequence[Tensor], W: Sequence[Tensor]) -> Weights:
         """Clip_{W, eps_w}: the nearest admissible weights."""
         self.check(W)
-        return tuple(torch.clamp(V, U - e, U + e) for V, U, e in zip(W_hat, W, self.eps_w, strict=True))
+        return tuple(torch.clamp(V, *ends(U, e)) for V, U, e in zip(W_hat, W, self.eps_w, strict=True))
 
     def sample(
         self, x: Tensor, W: Sequence[Tensor], generator: torch.Generator, box: Box | None = None
@@ -88,6 +102,12 @@ class Budget:
             yield x_hat, tuple(W_hat)
 
 
+def ends(centre: Tensor, eps: float | Tensor, box: Box | None = None) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest admissible value of every entry: what every Clip clips to."""
+    low, high = centre - eps, centre + eps
+    return (low, high) if box is None else (low.clamp(*box), high.clamp(*box))
+
+
 class LayerBall(NamedTuple):
     """One dense layer with the box around it: matrix, bias (or None) and their radii eps_m and beta_m."""
 
@@ -103,6 +123,19 @@ def layer_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
     xi.check(W)
     radii = iter(xi.eps_w)
     return tuple(LayerBall(W_m, b_m, next(radii), 0.0 if b_m is None else next(radii)) for W_m, b_m in found)
+
+
+def _chosen(network: Network, only: Only) -> list[bool]:
+    """Which weight tensors may move; a choice that names none is a mistake."""
+    if only is None:
+        return [True] * len(network.W)
+    if only in network.names:
+        return [name == only for name in network.names]
+    chooses = only if callable(only) else lambda name: only in name or fnmatchcase(name, only)
+    found = [bool(chooses(name)) for name in network.names]
+    if not any(found):
+        raise ValueError(f"only={only!r} names none of the weight tensors {', '.join(network.names)}")
+    return found
 
 
 def _radius(name: str, value: float) -> float:

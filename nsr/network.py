@@ -29,10 +29,15 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """f_W: the weight set `W` and the map `forward(W, x)` to the logits [B, K]."""
+    """f_W: the weight set `W`, the map `forward(W, x)` to the logits [B, K], and a name for each tensor of `W`."""
 
     W: Weights
     forward: Callable[[Weights, Tensor], Tensor]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            object.__setattr__(self, "names", _usual_names(self.W))
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(self.W, x)
@@ -77,7 +82,7 @@ class Network:
             constants = {name: b.to(x if b.is_floating_point() else x.device) for name, b in buffers.items()}
             return torch.func.functional_call(module, (dict(zip(names, W, strict=True)), constants), (x,))
 
-        return Network(W, forward)
+        return Network(W, forward, tuple(names))
 
 
 def mlp(W: Sequence[Tensor]) -> Network:
@@ -135,6 +140,16 @@ def layers(W: Sequence[Tensor]) -> tuple[Layer, ...]:
 def margins(logits: Tensor) -> Tensor:
     """f^{ij} = f_i - f_j for all pairs of classes: [B, K] -> [B, K, K]."""
     return logits.unsqueeze(-1) - logits.unsqueeze(-2)
+
+
+def _usual_names(W: Sequence[Tensor]) -> tuple[str, ...]:
+    """W1, b1, W2, ..: a vector right after a tensor of more dimensions is its bias."""
+    names: list[str] = []
+    m = 0
+    for tensor in W:
+        m += tensor.ndim > 1 or not names or names[-1].startswith("b")
+        names.append(f"b{m}" if tensor.ndim == 1 and names and names[-1] == f"W{m}" else f"W{m}")
+    return tuple(names)
 
 
 def _is_dense_relu_chain(module: nn.Module) -> bool:

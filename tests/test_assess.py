@@ -188,7 +188,7 @@ def attacked_corner_by_corner(network: Network, x: Tensor, y: Tensor, xi: Budget
 def test_inputs_below_zero_get_no_certificate_of_one_layer():
     network, x = mlp([torch.eye(2)]), torch.zeros(1, 2)
     with pytest.raises(ValueError, match="inputs of at least 0 only"):
-        stored.certifiable(network, x, torch.tensor([0]), [Budget.uniform(0.1, 0.1, 1)], box=(-1.0, 1.0))
+        stored.certifiable(network, x, torch.tensor([0]), [Budget(0.1, (0.1,) * 1)], box=(-1.0, 1.0))
 
 
 def test_parameters_that_the_logits_ignore_do_not_matter(models, tmp_path, monkeypatch):
@@ -276,7 +276,7 @@ def test_what_cannot_be_attacked_at_an_edge_of_the_grid_is_refused_before_the_gr
     models, name, moving, missed
 ):
     network, split = assess.load_model(f"{models}:{name}"), data.load("digits").test.first(3)
-    assert survivors(network, split.x, split.y, [Budget.uniform(*missed, len(network.W))]).shape == (1, 3)
+    assert survivors(network, split.x, split.y, [Budget.uniform(*missed, network)]).shape == (1, 3)
     with pytest.raises(AssessError, match=f"cannot be attacked where its {moving} move"):
         assess.prepare(network, split)
 

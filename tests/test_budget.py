@@ -76,7 +76,7 @@ def test_a_budget_cannot_be_changed():
 
 
 def test_uniform_gives_every_layer_the_same_radius():
-    assert Budget.uniform(0.1, 0.2, 3) == Budget(0.1, (0.2, 0.2, 0.2))
+    assert Budget(0.1, (0.2,) * 3) == Budget(0.1, (0.2, 0.2, 0.2))
 
 
 @pytest.mark.parametrize("radii", [(), (0.1,), (0.1, 0.1, 0.1)])
@@ -203,7 +203,7 @@ def test_corner_tensors_keep_shapes_and_fit_the_network():
 def test_a_ball_with_too_many_corners_is_refused_before_any_work(shapes):
     W = tuple(torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match="too many to enumerate"):
-        next(Budget.uniform(0.0, 0.1, len(W)).corners(torch.zeros(1, 10), W))
+        next(Budget.uniform(0.0, 0.1, mlp(W)).corners(torch.zeros(1, 10), W))
 
 
 def test_the_largest_ball_that_is_enumerated_has_twenty_free_entries():
@@ -218,7 +218,7 @@ def test_the_largest_ball_that_is_enumerated_has_twenty_free_entries():
 
 def test_a_relative_radius_is_a_share_of_the_mean_weight():
     W = (torch.tensor([[1.0, -3.0]]), torch.tensor([[0.0], [-8.0]]))
-    assert Budget.relative(0.1, 0.5, W) == Budget(0.1, (1.0, 2.0))
+    assert Budget.relative(0.1, 0.5, mlp(W)) == Budget(0.1, (1.0, 2.0))
 
 
 @given(c=st.floats(1e-3, 1e3), seed=st.integers(0, 1000))
@@ -226,7 +226,7 @@ def test_a_relative_radius_is_a_share_of_the_mean_weight():
 def test_relative_radii_follow_a_rescaling_between_layers(c, seed):
     W = weights((4, 3), (2, 4), seed=seed)
     scaled = (c * W[0], W[1] / c)
-    here, there = Budget.relative(0.1, 0.3, W), Budget.relative(0.1, 0.3, scaled)
+    here, there = Budget.relative(0.1, 0.3, mlp(W)), Budget.relative(0.1, 0.3, scaled)
     assert there.eps_w == pytest.approx((c * here.eps_w[0], here.eps_w[1] / c), rel=1e-12)
     x = torch.rand(5, 3, dtype=torch.float64)
     torch.testing.assert_close(mlp(scaled)(x), mlp(W)(x), rtol=1e-12, atol=1e-12)  # the same function

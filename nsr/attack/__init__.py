@@ -1,22 +1,16 @@
 """The joint input-weight attack: the paper's, and a stronger one inside the same budget."""
 
-from nsr.attack.engine import Ball, Siege, ascend
-from nsr.attack.joint import UNIT, joint_pgd, run, strong, survivors
-from nsr.attack.recipes import PAPER, STRONG, Ascent, Attack, doubled, seeded
+from nsr.attack.joint import AttackResult, joint_pgd, robust_accuracy, run, survivors
+from nsr.attack.recipes import PAPER, STRONG, Ascent, Attack
 
 __all__ = [
     "PAPER",
     "STRONG",
-    "UNIT",
     "Ascent",
     "Attack",
-    "Ball",
-    "Siege",
-    "ascend",
-    "doubled",
+    "AttackResult",
     "joint_pgd",
+    "robust_accuracy",
     "run",
-    "seeded",
-    "strong",
     "survivors",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nsr.attack import mlp_gradients
 from nsr.attack.recipes import Ascent
+from nsr.budget import Box, ends
 from nsr.network import Network, Weights
 
 CHUNK = 2**20  # entries of x handled at once on a CPU: what a core's cache holds
@@ -28,7 +29,7 @@ Radius = float | Tensor  # one number, or one for each group [G]
 class Ball:
     """What is within `eps` of `centre` in every entry and, if given, inside `box`."""
 
-    def __init__(self, centre: Tensor, eps: Radius, box: tuple[float, float] | None = None) -> None:
+    def __init__(self, centre: Tensor, eps: Radius, box: Box | None = None) -> None:
         self.centre, self.box = centre, box
         self.free = bool((eps > 0).all()) if isinstance(eps, Tensor) else eps > 0
         self.eps = eps.view(-1, *[1] * (centre.ndim - 1)) if isinstance(eps, Tensor) else eps
@@ -37,20 +38,20 @@ class Ball:
     @functools.cached_property
     def ends(self) -> tuple[Tensor, Tensor]:
         """The lowest and the highest admissible value of every entry."""
-        return _ends(self.centre, self.eps, self.box)
+        return ends(self.centre, self.eps, self.box)
 
     def rows(self, size: int) -> list[Ball]:
         """The ball around each chunk of `size` rows."""
         return [Ball(part, self._radius(), self.box) for part in self.centre.split(size, dim=1)]
 
-    def start(self, groups: int, at: Tensor | None) -> Tensor:
+    def start(self, groups: int, at: Tensor | None = None) -> Tensor:
         """The point to start from, the centre unless told otherwise; a copy of its own wherever it may be moved."""
         point = self.centre if at is None else at
         point = point.expand(groups, *point.shape[1:])
         return point.clone(memory_format=torch.contiguous_format) if self.free else point
 
     def random(self, groups: int, generator: torch.Generator) -> Tensor:
-        """A uniformly random point of the ball for each group; the centre where there is no room."""
+        """A uniformly random point of the ball for each group."""
         low, high = self.ends
         shape = (groups, *self.centre.shape[1:])
         share = torch.rand(shape, generator=generator, dtype=self.centre.dtype).to(self.centre.device)
@@ -71,15 +72,8 @@ class Ball:
         return self.eps.flatten() if isinstance(self.eps, Tensor) else self.eps
 
 
-def _ends(centre: Tensor, eps: Radius, box: tuple[float, float] | None) -> tuple[Tensor, Tensor]:
-    low, high = centre - eps, centre + eps
-    return (low, high) if box is None else (low.clamp_(*box), high.clamp_(*box))
-
-
-def _move(
-    point: Tensor, g: Tensor, centre: Tensor, eps: Tensor, step: Tensor, box: tuple[float, float] | None, out: Tensor
-) -> None:
-    out.copy_(torch.clamp(point + step * g.sign(), *_ends(centre, eps, box)))
+def _move(point: Tensor, g: Tensor, centre: Tensor, eps: Tensor, step: Tensor, box: Box | None, out: Tensor) -> None:
+    out.copy_(torch.clamp(point + step * g.sign(), *ends(centre, eps, box)))
 
 
 @functools.cache
@@ -89,7 +83,7 @@ def _fused() -> Callable[..., None]:
 
 
 @dataclass
-class Siege:
+class Problem:
     """A network under attack: G groups of weights, each facing n inputs."""
 
     network: Network
@@ -116,37 +110,44 @@ class Siege:
                 return torch.cat([mlp_gradients.logits(W, part) for part in parts], dim=1)
             return torch.cat([_grouped(self.network)(W, part) for part in parts], dim=1)
 
-    def right(self, W: Weights, x: Tensor) -> Tensor:
+    def correct(self, W: Weights, x: Tensor) -> Tensor:
         """Which inputs the network still classifies as y [G, n]."""
         return self.logits(W, x).argmax(-1) == self.y
 
 
 @torch.no_grad()
-def ascend(siege: Siege, ascent: Ascent, x: Tensor | None = None, W: Weights | None = None) -> tuple[Tensor, Weights]:
-    """Run the recipe from (x, W), the clean point if not given; the admissible (x_hat, W_hat) it reaches."""
-    gradients = mlp_gradients.gradients if siege.network.is_mlp else _autograd(_grouped(siege.network))
-    free_W = [ball.free for ball in siege.W]
-    x_t = siege.x.start(siege.groups, x)
-    W_t = tuple(ball.start(siege.groups, V) for ball, V in zip(siege.W, W or [None] * len(siege.W), strict=True))
-    if not (siege.x.free or any(free_W)):
+def ascend(
+    problem: Problem,
+    ascent: Ascent,
+    x: Tensor | None = None,
+    generators: Iterable[torch.Generator] = (),
+) -> tuple[Tensor, Weights]:
+    """Run the recipe from x, the clean input if not given; the admissible (x_hat, W_hat) it reaches.
+
+    A random start takes its point of each ball, x and then every W^m, from a generator of its own.
+    """
+    gradients = mlp_gradients.gradients if problem.network.is_mlp else _autograd(_grouped(problem.network))
+    free_W = [ball.free for ball in problem.W]
+    x_t = problem.x.start(problem.groups, x)
+    W_t = tuple(ball.start(problem.groups) for ball in problem.W)
+    if not (problem.x.free or any(free_W)):
         return x_t, W_t
-    if ascent.seed is not None:
-        generator = torch.Generator().manual_seed(ascent.seed)
+    if ascent.random_start:
         x_t, *W_t = (
-            ball.random(siege.groups, generator) if ball.free else point
-            for ball, point in zip((siege.x, *siege.W), (x_t, *W_t), strict=True)
+            ball.random(problem.groups, generator) if ball.free else point
+            for ball, point, generator in zip((problem.x, *problem.W), (x_t, *W_t), generators, strict=False)
         )
-    chunks = siege.x.rows(siege.size)
-    labels = siege.y.expand(siege.groups, -1).split(siege.size, dim=1)
-    best = _Best(siege) if ascent.keep_best else None
+    chunks = problem.x.rows(problem.size)
+    labels = problem.y.expand(problem.groups, -1).split(problem.size, dim=1)
+    best = _Best(problem) if ascent.keep_best else None
     # the best iterate is copied away, so two buffers serve all steps: fresh memory for each would cost almost a step
-    spare = torch.empty_like(x_t) if best and siege.x.free else x_t
+    spare = torch.empty_like(x_t) if best and problem.x.free else x_t
     for t in range(ascent.steps):
         x_next = spare
         g_W, right = [None] * len(W_t), []
-        parts = zip(chunks, labels, x_t.split(siege.size, dim=1), x_next.split(siege.size, dim=1), strict=True)
+        parts = zip(chunks, labels, x_t.split(problem.size, dim=1), x_next.split(problem.size, dim=1), strict=True)
         for ball, y, point, out in parts:
-            z, g_x, g = gradients(W_t, point, ascent.directions(siege.scale, y), ball.free, free_W)
+            z, g_x, g = gradients(W_t, point, ascent.directions(problem.scale, y), ball.free, free_W)
             g_W = [new if old is None else old.add_(new) for old, new in zip(g_W, g, strict=True)]
             if best:
                 right.append(z.argmax(-1) == y)
@@ -154,13 +155,13 @@ def ascend(siege: Siege, ascent: Ascent, x: Tensor | None = None, W: Weights | N
                 ball.move(point, g_x, ascent.step(ascent.step_x, ball.eps, t), out)
         if best:
             best.see(torch.cat(right, dim=1), x_t, W_t)
-        W_next = [torch.empty_like(V) if best and ball.free else V for V, ball in zip(W_t, siege.W, strict=True)]
-        for ball, V, g, out in zip(siege.W, W_t, g_W, W_next, strict=True):
+        W_next = [torch.empty_like(V) if best and ball.free else V for V, ball in zip(W_t, problem.W, strict=True)]
+        for ball, V, g, out in zip(problem.W, W_t, g_W, W_next, strict=True):
             if ball.free:
                 ball.move(V, g, ascent.step(ascent.step_w, ball.eps, t), out)
         spare, x_t, W_t = x_t, x_next, tuple(W_next)
     if best:
-        best.see(siege.right(W_t, x_t), x_t, W_t)
+        best.see(problem.correct(W_t, x_t), x_t, W_t)
         return best.x, best.W
     return x_t, W_t
 
@@ -168,8 +169,8 @@ def ascend(siege: Siege, ascent: Ascent, x: Tensor | None = None, W: Weights | N
 class _Best:
     """The best iterate seen: per group, or per input where the weights are fixed and inputs are independent."""
 
-    def __init__(self, siege: Siege) -> None:
-        self.per_input = not siege.weights_free
+    def __init__(self, problem: Problem) -> None:
+        self.per_input = not problem.weights_free
         self.right: Tensor | None = None
 
     def see(self, right: Tensor, x: Tensor, W: Weights) -> None:

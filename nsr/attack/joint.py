@@ -1,27 +1,38 @@
-"""The joint input-weight attack: the paper's, and a stronger one inside the same budget.
-
-An `Attack` is a few ascents, the worst taken, then each input attacked once more on its own. `PAPER` is the paper's
-single ascent. `STRONG` does not depend on the scale of the network: attacking c*W with radii c*eps_w finds what
-attacking W with eps_w finds.
-"""
+"""The joint input-weight attack: run a recipe on a network, and say what it left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nsr.attack.engine import CHUNK, Ball, Siege, ascend
+from nsr.attack.engine import CHUNK, Ball, Problem, ascend
 from nsr.attack.recipes import PAPER, STRONG, Ascent, Attack
-from nsr.budget import Box, Budget
+from nsr.budget import UNIT, Box, Budget
 from nsr.network import Network, Weights
 
-UNIT: Box = (0.0, 1.0)
-SCOPES = ("shared", "batch", "per_sample")
 CELLS = 2**30  # entries of x over all cells that a CUDA device attacks at once
 FEW = 2**19  # weights attacked at once on a CPU where every input or batch faces its own
+
+
+class AttackResult(NamedTuple):
+    """The admissible point (x_hat, W_hat) that an attack found, and which inputs it breaks there [B].
+
+    Where each image, or every `images_per_W` of them, face weights of their own, the tensors of W_hat have a leading
+    axis with one entry for each. Tensors of radius 0 are returned unchanged, not copied.
+    """
+
+    x_hat: Tensor
+    W_hat: Weights
+    broken: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """The share of inputs that are still classified as y."""
+        return 1 - int(self.broken.sum()) / len(self.broken)
 
 
 def joint_pgd(
@@ -34,31 +45,24 @@ def joint_pgd(
     step_x: float = 0.01,
     step_w: float = 0.0005,
     box: Box | None = UNIT,
-    weights: str = "shared",
-    n: int | None = None,
-) -> tuple[Tensor, Weights]:
+    images_per_W: int | None = None,
+    generator: torch.Generator | None = None,
+) -> AttackResult:
     """The paper's joint PGD: simultaneous signed ascent of the cross-entropy on x and W, clipped to both balls.
 
-    `weights` says who the weight attacker is: one W_hat for all inputs ("shared"), one for every `n` of them ("batch")
-    or one for each ("per_sample"); W_hat then has a leading axis, one entry a batch or an input.
+    `images_per_W` says whom one W_hat serves: all images (None), each its own (1), or so many. With a `generator` the
+    ascent begins at a random point of both balls instead of the clean one.
+
+    >>> import torch, nsr
+    >>> network = nsr.mlp(nsr.mlp_init((4, 8, 3), torch.Generator().manual_seed(0)))
+    >>> x = torch.full((5, 4), 0.5)
+    >>> found = nsr.attack.joint_pgd(network, x, network(x).argmax(1), nsr.Budget.uniform(0.3, 0.2, network))
+    >>> found.accuracy, bool((found.x_hat - x).abs().max() <= 0.3)
+    (0.0, True)
     """
-    # PAPER: unstated, we chose to keep x in [0, 1] (`box`) and one W_hat for all inputs (`weights`).
-    return run(network, x, y, xi, Attack((Ascent(steps, step_x, step_w),)), box=box, weights=weights, n=n)
-
-
-def strong(
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    xi: Budget,
-    *,
-    attack: Attack = STRONG,
-    box: Box | None = UNIT,
-    weights: str = "shared",
-    n: int | None = None,
-) -> tuple[Tensor, Weights]:
-    """The worst of several attacks that do not see the network's scale; switch parts off with `replace(STRONG, ..)`."""
-    return run(network, x, y, xi, attack, box=box, weights=weights, n=n)
+    # PAPER: unstated, we chose to keep x in [0, 1] (`box`) and one W_hat for all images (`images_per_W`).
+    attack = Attack.pgd(steps, step_x, step_w, random_start=generator is not None)
+    return run(network, x, y, xi, attack, box=box, images_per_W=images_per_W, generator=generator)
 
 
 @torch.inference_mode(False)
@@ -67,22 +71,38 @@ def run(
     x: Tensor,
     y: Tensor,
     xi: Budget,
-    attack: Attack,
+    attack: Attack = STRONG,
     *,
     box: Box | None = UNIT,
-    weights: str = "shared",
-    n: int | None = None,
-) -> tuple[Tensor, Weights]:
-    """The admissible (x_hat, W_hat) that `attack` finds; of what has no room to move, the very tensors passed in."""
-    _check(network, x, y, xi, box, weights, n)
+    images_per_W: int | None = None,
+    generator: torch.Generator | None = None,
+) -> AttackResult:
+    """The worst point of both balls that `attack` finds, by default the strong one.
+
+    Random starts are drawn from `generator`, by default one seeded with 0.
+
+    >>> import torch, nsr
+    >>> network = nsr.mlp(nsr.mlp_init((4, 8, 3), torch.Generator().manual_seed(0)))
+    >>> x, xi = torch.full((5, 4), 0.5), nsr.Budget.uniform(0.05, 0.01, network)
+    >>> found = nsr.attack.run(network, x, network(x).argmax(1), xi, images_per_W=1)
+    >>> found.broken.shape, found.W_hat[0].shape
+    (torch.Size([5]), torch.Size([5, 8, 4]))
+    """
+    _check(network, x, y, xi, box, images_per_W)
     network, x, y = _ready(network, x, y)
-    pairs = [_fall(siege, attack) for siege in _sieges(network, x, y, xi, attack, box, weights, n)]
-    x_hat = torch.cat([found.flatten(0, 1) for found, _ in pairs]) if pairs else x
-    if weights == "shared":
-        return x_hat, (tuple(V[0] for V in pairs[-1][1]) if any(xi.eps_w) and pairs else network.W)
-    if not (any(xi.eps_w) and pairs):
-        return x_hat, tuple(V.expand(-(-len(x) // (n or 1)), *V.shape) for V in network.W)
-    return x_hat, tuple(torch.cat(Vs) for Vs in zip(*(W_hat for _, W_hat in pairs), strict=True))
+    streams = _streams(attack, network, generator)
+    problems = list(_problems(network, x, y, xi, attack, box, images_per_W))
+    found = [(problem, *_worst(problem, attack, streams)) for problem in problems]
+    broken = [~problem.correct(W_hat, x_hat).flatten() for problem, x_hat, W_hat in found]
+    x_hat = torch.cat([part.flatten(0, 1) for _, part, _ in found]) if found else x
+    W_hat, moved = network.W, any(xi.eps_w) and found
+    if images_per_W is None:
+        W_hat = tuple(V[0] for V in found[-1][2]) if moved else W_hat
+    elif moved:
+        W_hat = tuple(torch.cat(parts) for parts in zip(*(W for _, _, W in found), strict=True))
+    else:
+        W_hat = tuple(V.expand(-(-len(x) // images_per_W), *V.shape) for V in W_hat)
+    return AttackResult(x_hat, W_hat, torch.cat(broken) if broken else y.bool())
 
 
 @torch.inference_mode(False)
@@ -94,70 +114,112 @@ def survivors(
     attack: Attack = PAPER,
     *,
     box: Box | None = UNIT,
-    weights: str = "shared",
-    n: int | None = None,
+    images_per_W: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Which inputs are still classified as y after the attack, for each budget [len(budgets), B].
 
     On CUDA the budgets are attacked at once, in one batched product a layer and step.
     """
     for xi in budgets:
-        _check(network, x, y, xi, box, weights, n)
+        _check(network, x, y, xi, box, images_per_W)
     network, x, y = _ready(network, x, y)
-    if x.device.type == "cuda" and weights == "shared" and network.is_mlp and len(x):
-        return _cells_at_once(network, x, y, budgets, attack, box)
+    if x.device.type == "cuda" and images_per_W is None and network.is_mlp and len(x):
+        return _cells_at_once(network, x, y, budgets, attack, box, _streams(attack, network, generator))
     rows = []
     for xi in budgets:
-        sieges = _sieges(network, x, y, xi, attack, box, weights, n)
-        rights = [siege.right(*reversed(_fall(siege, attack))).flatten() for siege in sieges]
-        rows.append(torch.cat(rights) if rights else torch.zeros(0, dtype=torch.bool, device=x.device))
+        streams = _streams(attack, network, generator)
+        problems = _problems(network, x, y, xi, attack, box, images_per_W)
+        parts = [problem.correct(*reversed(_worst(problem, attack, streams))).flatten() for problem in problems]
+        rows.append(torch.cat(parts) if parts else torch.zeros(0, dtype=torch.bool, device=x.device))
     return torch.stack(rows)
 
 
-def _fall(siege: Siege, attack: Attack) -> tuple[Tensor, Weights]:
-    """(x_hat, W_hat): the worst member for each group, then the polish of each input."""
-    x_hat, W_hat = ascend(siege, attack.members[0])
-    if len(attack.members) > 1 or attack.polish:
-        right = siege.right(W_hat, x_hat)
-    for member in attack.members[1:]:
-        x_new, W_new = ascend(siege, member)
-        right_new = siege.right(W_new, x_new)
-        better = right_new.sum(1) < right.sum(1) if siege.weights_free else right & ~right_new
-        x_hat, right = (
-            torch.where(_fit(better, x_hat), x_new, x_hat),
-            torch.where(_fit(better, right), right_new, right),
-        )
-        if siege.weights_free:
+def robust_accuracy(
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    xi: Budget,
+    attack: Attack = STRONG,
+    *,
+    box: Box | None = UNIT,
+    images_per_W: int | None = None,
+    generator: torch.Generator | None = None,
+) -> float:
+    """The share of inputs that `attack`, by default the strong one, does not break inside the budget.
+
+    >>> import torch, nsr
+    >>> network = nsr.mlp(nsr.mlp_init((4, 8, 3), torch.Generator().manual_seed(0)))
+    >>> x = torch.full((5, 4), 0.5)
+    >>> nsr.robust_accuracy(network, x, network(x).argmax(1), nsr.Budget.uniform(0, 0, network))
+    1.0
+    """
+    if len(x) == 0:
+        raise ValueError("accuracy over no inputs is not a number: x is empty")
+    how = {"box": box, "images_per_W": images_per_W, "generator": generator}
+    return int(survivors(network, x, y, [xi], attack, **how).sum()) / len(x)
+
+
+Streams = list[list[torch.Generator]]  # for each ascent of an attack: one generator for x and one for each W^m
+
+
+def _streams(attack: Attack, network: Network, generator: torch.Generator | None) -> Streams:
+    """Where random starts come from.
+
+    Each tensor has a stream of its own, read in the order of the inputs: the starts do not depend on how the inputs
+    are cut into problems.
+    """
+    if not any(ascent.random_start for ascent in attack.ascents):
+        return [[] for _ in attack.ascents]
+    generator = generator or torch.Generator().manual_seed(0)
+    shape = (len(attack.ascents), 1 + len(network.W))
+    seeds = torch.randint(2**62, shape, generator=generator).tolist()
+    return [[torch.Generator().manual_seed(seed) for seed in row] for row in seeds]
+
+
+def _worst(problem: Problem, attack: Attack, streams: Streams) -> tuple[Tensor, Weights]:
+    """(x_hat, W_hat): the worst ascent for each group, then the polish of each input."""
+    first, *others = zip(attack.ascents, streams, strict=True)
+    x_hat, W_hat = ascend(problem, first[0], generators=first[1])
+    if others or attack.polish:
+        correct = problem.correct(W_hat, x_hat)
+    for ascent, generators in others:
+        x_new, W_new = ascend(problem, ascent, generators=generators)
+        correct_new = problem.correct(W_new, x_new)
+        better = correct_new.sum(1) < correct.sum(1) if problem.weights_free else correct & ~correct_new
+        x_hat = torch.where(_fit(better, x_hat), x_new, x_hat)
+        correct = torch.where(_fit(better, correct), correct_new, correct)
+        if problem.weights_free:
             W_hat = tuple(torch.where(_fit(better, V), U, V) for U, V in zip(W_new, W_hat, strict=True))
-    if siege.x.free:
+    if problem.x.free:
         for ascent in attack.polish:
             for start in attack.starts:
-                x_hat, right = _polished(siege, ascent, start, x_hat, W_hat, right)
+                x_hat, correct = _polished(problem, ascent, start, x_hat, W_hat, correct)
     return x_hat, W_hat
 
 
 def _polished(
-    siege: Siege, ascent: Ascent, start: str, x_hat: Tensor, W_hat: Weights, right: Tensor
+    problem: Problem, ascent: Ascent, start: str, x_hat: Tensor, W_hat: Weights, correct: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Attack every input that is still right once more, on its own, at fixed W_hat."""
-    alive = right[0] if siege.groups == 1 else torch.ones_like(right[0])  # groups have to stay of one size
-    if not (right & alive).any():
-        return x_hat, right
-    x, x_found = siege.x.centre[:, alive], x_hat[:, alive]
+    """Attack every input that is still classified as y once more, on its own, at fixed W_hat."""
+    alive = correct[0] if problem.groups == 1 else torch.ones_like(correct[0])  # groups have to stay of one size
+    if not (correct & alive).any():
+        return x_hat, correct
+    x, x_found = problem.x.centre[:, alive], x_hat[:, alive]
     fixed = replace(
-        siege,
+        problem,
         W=[Ball(V, 0.0) for V in W_hat],
-        x=Ball(x, siege.x.eps, siege.x.box),
-        y=siege.y[:, alive],
+        x=Ball(x, problem.x.eps, problem.x.box),
+        y=problem.y[:, alive],
     )
     low, high = fixed.x.ends
     at = {"found": x_found, "clean": x, "opposite": torch.where(x_found > x, low, high)}[start]
     x_new, _ = ascend(fixed, ascent, x=at)
-    broken = right[:, alive] & ~fixed.right(W_hat, x_new)
-    x_hat, right = x_hat.clone(), right.clone()
+    broken = correct[:, alive] & ~fixed.correct(W_hat, x_new)
+    x_hat, correct = x_hat.clone(), correct.clone()
     x_hat[:, alive] = torch.where(_fit(broken, x_new), x_new, x_found)
-    right[:, alive] &= ~broken
-    return x_hat, right
+    correct[:, alive] &= ~broken
+    return x_hat, correct
 
 
 def _fit(mask: Tensor, t: Tensor) -> Tensor:
@@ -165,38 +227,31 @@ def _fit(mask: Tensor, t: Tensor) -> Tensor:
     return mask.view(*mask.shape, *[1] * (t.ndim - mask.ndim))
 
 
-def _sieges(
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    xi: Budget,
-    attack: Attack,
-    box: Box | None,
-    weights: str,
-    n: int | None,
-) -> Iterator[Siege]:
+def _problems(
+    network: Network, x: Tensor, y: Tensor, xi: Budget, attack: Attack, box: Box | None, images_per_W: int | None
+) -> Iterator[Problem]:
     """The independent parts of an attack in the order of the inputs, each small enough to stay in the cache."""
     scale = _scale(network, x, y, attack)
     balls = [Ball(V.detach()[None], e) for V, e in zip(network.W, xi.eps_w, strict=True)]
-    for lot, labels, groups in _lots(network, x, y, xi, weights, n):
-        lot, labels = lot.unflatten(0, (groups, -1)), labels.unflatten(0, (groups, -1))
-        yield Siege(network, balls, Ball(lot, xi.eps_x, box), labels, scale, groups)
+    for part, labels, groups in _parts(network, x, y, xi, images_per_W):
+        part, labels = part.unflatten(0, (groups, -1)), labels.unflatten(0, (groups, -1))
+        yield Problem(network, balls, Ball(part, xi.eps_x, box), labels, scale, groups)
 
 
-def _lots(
-    network: Network, x: Tensor, y: Tensor, xi: Budget, weights: str, n: int | None
+def _parts(
+    network: Network, x: Tensor, y: Tensor, xi: Budget, images_per_W: int | None
 ) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Inputs and labels in lots of whole groups, with the number of groups."""
+    """Inputs and labels in parts of whole groups, with the number of groups."""
     entries, on_cpu = max(1, x[:1].numel()), x.device.type == "cpu"
     at_once = max(1, (CHUNK if on_cpu else CELLS) // entries)  # inputs
     if not any(xi.eps_w):  # then no input depends on another
         yield from ((a, b, 1) for a, b in zip(x.split(at_once), y.split(at_once), strict=True) if len(a))
         return
-    size = {"shared": max(1, len(x)), "batch": n, "per_sample": 1}[weights]
+    size = images_per_W or max(1, len(x))
     several = (FEW if on_cpu else CELLS) // sum(V.numel() for V in network.W)
-    lot = size * max(1, min(several, at_once // size))
+    rows = size * max(1, min(several, at_once // size))
     whole = len(x) // size * size
-    for a, b in zip(x[:whole].split(lot), y[:whole].split(lot), strict=True):
+    for a, b in zip(x[:whole].split(rows), y[:whole].split(rows), strict=True):
         if len(a):
             yield a, b, len(a) // size
     if whole < len(x):
@@ -204,7 +259,13 @@ def _lots(
 
 
 def _cells_at_once(
-    network: Network, x: Tensor, y: Tensor, budgets: Sequence[Budget], attack: Attack, box: Box | None
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    budgets: Sequence[Budget],
+    attack: Attack,
+    box: Box | None,
+    streams: Streams,
 ) -> Tensor:
     """`survivors` with the budgets as groups; those with the same zeros go together: nothing idle is computed."""
     scale = _scale(network, x, y, attack)
@@ -216,9 +277,9 @@ def _cells_at_once(
     for cells in (kind[i : i + at_once] for kind in kinds.values() for i in range(0, len(kind), at_once)):
         radii = torch.tensor([(budgets[c].eps_x, *budgets[c].eps_w) for c in cells], dtype=x.dtype, device=x.device)
         balls = [Ball(V.detach()[None], e) for V, e in zip(network.W, radii[:, 1:].unbind(1), strict=True)]
-        siege = Siege(network, balls, Ball(x[None], radii[:, 0], box), y[None], scale, len(cells))
-        x_hat, W_hat = _fall(siege, attack)
-        rows[cells] = siege.right(W_hat, x_hat)
+        problem = Problem(network, balls, Ball(x[None], radii[:, 0], box), y[None], scale, len(cells))
+        x_hat, W_hat = _worst(problem, attack, streams)
+        rows[cells] = problem.correct(W_hat, x_hat)
     return rows
 
 
@@ -241,16 +302,17 @@ def _ready(network: Network, x: Tensor, y: Tensor) -> tuple[Network, Tensor, Ten
     return network.at(map(ready, network.W)), ready(x), ready(y).long()
 
 
-def _check(network: Network, x: Tensor, y: Tensor, xi: Budget, box: Box | None, weights: str, n: int | None) -> None:
+def _check(network: Network, x: Tensor, y: Tensor, xi: Budget, box: Box | None, images_per_W: int | None) -> None:
     """Refuse what does not fit together, in one line that says why."""
+    for name, value, kind in (("network", network, Network), ("x", x, Tensor), ("y", y, Tensor), ("xi", xi, Budget)):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
     x, W = x.detach(), [V.detach() for V in network.W]
     xi.check(W)
-    if weights not in SCOPES:
-        raise ValueError(f"unknown weight attacker {weights!r}: choose one of {', '.join(SCOPES)}")
-    if (weights == "batch") != (n is not None) or (n is not None and (not isinstance(n, int) or n < 1)):
-        raise ValueError(
-            f'weights="batch" takes its size as n, a whole number from 1, and the others take none; got n={n}'
-        )
+    if images_per_W is not None and (isinstance(images_per_W, bool) or not isinstance(images_per_W, int)):
+        raise ValueError(f"images_per_W must be None or a whole number from 1, got {images_per_W!r}")
+    if images_per_W is not None and images_per_W < 1:
+        raise ValueError(f"images_per_W must be None or a whole number from 1, got {images_per_W}")
     if x.dtype != network.W[0].dtype or x.device != network.W[0].device:
         here, there = (x.dtype, x.device), (network.W[0].dtype, network.W[0].device)
         raise ValueError(f"x is {here[0]} on {here[1]} but the network is {there[0]} on {there[1]}")

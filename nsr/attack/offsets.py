@@ -19,7 +19,7 @@ def by_neuron(network: Network) -> Network:
     """The dense ReLU network as a function of its offsets: at one input, |t_m| <= eps_m is all of W's ball.
 
     Its `W` holds zeros [n_m] in the place of each matrix, and the biases as they are: a budget for the one is a budget
-    for the other. To be attacked with `weights="per_sample"`, for offsets belong to their input.
+    for the other. To be attacked with `images_per_W=1`, for offsets belong to their input.
     """
     if not network.is_mlp:
         raise ValueError("offsets stand for the matrices of a dense ReLU network, which this network is not")

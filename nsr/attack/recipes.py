@@ -1,15 +1,16 @@
-"""Recipes of attacks as values: one ascent, and an attack made of several."""
+"""Recipes of attacks as values: one ascent, an attack made of several, and the two that this book uses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from nsr.attack import mlp_gradients
 from nsr.attack.losses import LOSSES
+from nsr.attack.mlp_gradients import Directions
+
+STARTS = ("found", "clean", "opposite")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Ascent:
 
     `T` ties the losses to the network's own logits: their temperature as a share of the median |clean margin|. None is
     the paper's temperature 1. `in_radii` reads the two steps as shares of the radii, `cosine` lets them decay to zero,
-    `keep_best` returns the best iterate instead of the last. `seed` draws a random start inside both balls.
+    `keep_best` returns the best iterate instead of the last, `random_start` begins at a random point of both balls.
     """
 
     steps: int = 100
@@ -30,7 +31,7 @@ class Ascent:
     in_radii: bool = False
     cosine: bool = False
     keep_best: bool = False
-    seed: int | None = None
+    random_start: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or self.steps != int(self.steps) or self.steps < 0:
@@ -45,11 +46,11 @@ class Ascent:
             raise ValueError(f"T must be positive, got {self.T}")
 
     def step(self, size: float, eps: float | Tensor, t: int) -> float | Tensor:
-        """The step number t from 0: `size`, in units of the radius if so wished, decayed."""
+        """The step number t from 0: `size`, in units of the radius eps if so wished, decayed."""
         decay = 0.5 * (1 + math.cos(math.pi * t / self.steps)) if self.cosine else 1.0
         return size * decay * (eps if self.in_radii else 1.0)
 
-    def directions(self, scale: float, y: Tensor) -> mlp_gradients.Directions:
+    def directions(self, scale: float, y: Tensor) -> Directions:
         """logits -> the gradients of both losses there, the same tensor twice if the losses are one."""
         T = 1.0 if self.T is None else max(self.T * scale, 1e-30)
 
@@ -60,28 +61,66 @@ class Ascent:
         return at
 
 
-STARTS = ("found", "clean", "opposite")
-
-
 @dataclass(frozen=True)
 class Attack:
-    """Ascents of which the worst counts, then `polish`: per input, W_hat fixed, from each of `starts`."""
+    """Ascents of which the worst counts, each run `restarts` times more from random points of both balls.
+
+    `polish` then attacks each input once more on its own, W_hat fixed, from each of `starts`.
+    """
 
     members: tuple[Ascent, ...] = (Ascent(),)
     polish: tuple[Ascent, ...] = ()
     starts: tuple[str, ...] = STARTS
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         if not self.members:
             raise ValueError("an attack needs at least one ascent")
         if unknown := set(self.starts) - set(STARTS):
             raise ValueError(f"unknown starts {sorted(unknown)}: choose from {', '.join(STARTS)}")
+        if isinstance(self.restarts, bool) or not isinstance(self.restarts, int) or self.restarts < 0:
+            raise ValueError(f"restarts must be a whole number, not negative, got {self.restarts!r}")
+
+    @staticmethod
+    def pgd(
+        steps: int = 100,
+        step_x: float = 0.01,
+        step_w: float = 0.0005,
+        *,
+        random_start: bool = False,
+        restarts: int = 0,
+    ) -> Attack:
+        """The paper's joint PGD with other numbers: simultaneous signed ascent of the cross-entropy.
+
+        >>> from nsr import Attack, PAPER
+        >>> Attack.pgd() == PAPER
+        True
+        """
+        return Attack((Ascent(steps, step_x, step_w, random_start=random_start),), restarts=restarts)
+
+    @property
+    def ascents(self) -> tuple[Ascent, ...]:
+        """The members, each followed by its restarts."""
+        again = (replace(member, random_start=True) for member in self.members)
+        return tuple(
+            a for member, more in zip(self.members, again, strict=True) for a in (member, *[more] * self.restarts)
+        )
+
+    def with_steps(self, times: float) -> Attack:
+        """The same attack with `times` as many steps in each ascent, at least one."""
+
+        def change(part: tuple[Ascent, ...]) -> tuple[Ascent, ...]:
+            return tuple(replace(ascent, steps=max(1, int(times * ascent.steps))) for ascent in part)
+
+        return replace(self, members=change(self.members), polish=change(self.polish))
+
+    def from_random_points(self) -> Attack:
+        """The same attack, each member started at a random point of both balls."""
+        return replace(self, members=tuple(replace(ascent, random_start=True) for ascent in self.members))
 
 
 PAPER = Attack()
-
 _TIED = Ascent(step_x=1.0, step_w=1.0, T=0.12, in_radii=True, cosine=True, keep_best=True)
-
 # Chosen on validation images of five networks. The step on x does not tell the probability loss from cross-entropy:
 # an input's own factor p_y changes no sign. The paper's own attack is left out, it would bring the scale back in.
 STRONG = Attack(
@@ -93,17 +132,3 @@ STRONG = Attack(
     ),
     polish=(replace(_TIED, steps=50), replace(_TIED, steps=50, loss_x="margin", loss_w="margin")),
 )
-
-
-def doubled(attack: Attack) -> Attack:
-    """The same attack with twice as many steps."""
-    return _each(attack, lambda ascent: replace(ascent, steps=2 * ascent.steps))
-
-
-def seeded(attack: Attack, seed: int) -> Attack:
-    """The same attack from random points of both balls."""
-    return replace(attack, members=tuple(replace(ascent, seed=seed) for ascent in attack.members))
-
-
-def _each(attack: Attack, change: Callable[[Ascent], Ascent]) -> Attack:
-    return replace(attack, members=tuple(map(change, attack.members)), polish=tuple(map(change, attack.polish)))

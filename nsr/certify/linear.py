@@ -7,23 +7,34 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nsr.budget import Box, Budget, LayerBall, layer_balls
+from nsr.budget import Budget, LayerBall, layer_balls
 from nsr.network import Weights
 from nsr.theory.boxes import layer_box, rounding
 
 CHUNK = 2**17  # entries of the largest temporary: what a core's cache holds
+MOST = 2**24  # entries that a temporary over pairs of classes may have
 
 
-def crown(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
-    """R5: linear bounds from the margin back to the input, and R4 where that is lower."""
+def crown(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
+    """R5: linear bounds from the margin back to the input, and R4 where that is lower; with one layer, the maximum."""
     *hidden, last = layer_balls(W, xi)
-    a, b = xi.interval(x, box)
     boxes = activation_boxes(hidden, a, b)
     rows = max(1, CHUNK // (x.shape[1] * j.shape[1] * len(last.W)))
-    room = rounding(hidden[0])[0]
     parts = chunks(rows, j, a, b, *(end for ends in boxes for end in ends))
+    if not hidden:
+        return torch.cat([_one_layer(last, *part) for part in parts])
+    room = rounding(hidden[0])[0]
     linear = torch.cat([_linear(hidden, last, room, *part) for part in parts])
     return torch.minimum(linear, elided(last, *boxes[-1], j))
+
+
+def _one_layer(last: LayerBall, j: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The maximum of f^{ij} for a network of one layer, whose rows i and j each move by eps |t| [B, P, K]."""
+    rows, constant = last.W - last.W[j][:, :, None], _difference_of_biases(last, j)
+    room, room_b = rounding(last)
+    e = (2 * last.eps + 4 * room).expand(constant.shape)
+    top = _maximum_over_input(rows.flatten(1, 2), e.flatten(1), a, b).view(constant.shape)
+    return top + constant + 4 * room_b
 
 
 def _linear(
@@ -76,9 +87,13 @@ def _elided_rows(last: LayerBall, j: Tensor) -> tuple[Tensor, Tensor]:
 
     For the pairs (i, j[b, p]): [B, P, K, n_{L-1}] and [B, P, K].
     """
-    v = (last.W - last.W[:, None] + 2 * last.eps)[j]
-    constant = v.new_full((1, 1), 2 * last.beta) if last.b is None else last.b - last.b[:, None] + 2 * last.beta
-    return v, constant[j] if last.b is not None else constant.expand(v.shape[:-1])
+    return last.W - last.W[j][:, :, None] + 2 * last.eps, _difference_of_biases(last, j)
+
+
+def _difference_of_biases(last: LayerBall, j: Tensor) -> Tensor:
+    """b_i - b_j + 2 beta_L for the pairs (i, j[b, p]) [B, P, K]."""
+    b = last.W.new_zeros(len(last.W)) if last.b is None else last.b
+    return b - b[j][:, :, None] + 2 * last.beta
 
 
 def _through_relu(ball: LayerBall, slope: Tensor, constant: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,64 +17,86 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nsr.budget import Box, Budget, LayerBall, layer_balls
-from nsr.certify.linear import CHUNK, activation_boxes, chunks, crown, elided
-from nsr.network import Weights, margins, mlp_forward
+from nsr.budget import UNIT, Box, Budget, LayerBall, layer_balls
+from nsr.certify.linear import CHUNK, MOST, activation_boxes, chunks, crown, elided
+from nsr.network import Network, Weights, margins, mlp_forward
 from nsr.theory import norms, theorem
 from nsr.theory.boxes import check_input, checked_balls, layer_box, rounding
 
 
 def margin_upper_bound(
-    W: Sequence[Tensor], x: Tensor, xi: Budget, *, method: str, box: Box | None = None, y: Tensor | None = None
+    network: Network, x: Tensor, xi: Budget, *, method: str, box: Box | None = UNIT, y: Tensor | None = None
 ) -> Tensor:
     """An upper bound of f_{W_hat}^{ij}(x_hat) over the joint ball, for all pairs [B, K, K]; the diagonal is 0.
 
     With labels `y` [B] only the pairs (i, y) are bounded, [B, K]. `box` keeps every input coordinate inside an
     interval, such as the pixels' (0, 1); the bounds that see where inputs can go profit from it, the others stay valid.
+
+    >>> import torch, nsr
+    >>> network = nsr.mlp((torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.eye(2)))
+    >>> x, xi = torch.tensor([[0.9, 0.1]]), nsr.Budget.uniform(0.1, 0.01, network)
+    >>> bound = margin_upper_bound(network, x, xi, method="crown")
+    >>> bound[0, 0, 1] >= network(x)[0, 0] - network(x)[0, 1], bound[0, 1, 0] < 0
+    (tensor(True), tensor(True))
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    balls = _checked(W, x, xi, box)
+    W, balls = _checked(network, x, xi, box)
+    if len(balls) == 1 and method not in ("interval", "crown"):
+        raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
     K, d = len(balls[-1].W), x.shape[1]
     j = torch.arange(K, device=x.device).expand(len(x), K) if y is None else _labels(y, x, K)[:, None]
     wide = xi if method == "printed" else _widened(xi, balls)
-    rows = max(1, CHUNK // d)
-    bound = torch.cat([_BOUNDS[method](tuple(W), x_, wide, box, j_) for x_, j_ in chunks(rows, x, j)])  # [B, P, K]
+    interval, columns = wide.interval(x, box), max(1, MOST // (K * d))
+    rows = max(1, min(CHUNK // d, MOST // (K * d * min(columns, j.shape[1]))))
+
+    def bounded(j: Tensor) -> Tensor:
+        parts = chunks(rows, x, *interval, j)
+        return torch.cat([_BOUNDS[method](W, x_, wide, a_, b_, j_) for x_, a_, b_, j_ in parts])
+
+    bound = torch.cat([bounded(some) for some in j.split(columns, dim=1)], dim=1)  # [B, P, K]
     bound = bound.masked_fill(F.one_hot(j, K).bool(), 0)
     return bound.transpose(1, 2) if y is None else bound.squeeze(1)
 
 
 def certified(
-    W: Sequence[Tensor], x: Tensor, y: Tensor, xi: Budget, *, method: str = "crown", box: Box | None = None
+    network: Network, x: Tensor, y: Tensor, xi: Budget, *, method: str = "crown", box: Box | None = UNIT
 ) -> Tensor:
-    """Which samples no joint perturbation inside the budget can flip [B]: f^{iy} < 0 for every i != y."""
+    """Which samples no joint perturbation inside the budget can flip [B]: f^{iy} < 0 for every i != y.
+
+    >>> import torch, nsr
+    >>> network = nsr.mlp((torch.eye(2), torch.eye(2)))
+    >>> x, y = torch.tensor([[0.9, 0.1], [0.6, 0.5]]), torch.tensor([0, 0])
+    >>> certified(network, x, y, nsr.Budget.uniform(0.1, 0.01, network))
+    tensor([ True, False])
+    """
     if method == "printed":
         raise ValueError("the printed bound can be exceeded by admissible perturbations, so it certifies nothing")
-    bound = margin_upper_bound(W, x, xi, method=method, box=box, y=y)
+    bound = margin_upper_bound(network, x, xi, method=method, box=box, y=y)
     return (bound.masked_fill(F.one_hot(y.long(), bound.shape[1]).bool(), -torch.inf) < 0).all(-1)
 
 
-def _printed(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
+def _printed(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """The right-hand side of (1), with (2) and (3) as printed."""
     return _columns(margins(mlp_forward(W, x)) + theorem.tau(W, xi) + theorem.zeta(W, x, xi), j)
 
 
-def _repaired(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
+def _repaired(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """f + R1: tau and the repaired zeta."""
     return _columns(_margin_plus(theorem.tau(W, xi) + theorem.zeta_repaired(W, x, xi), W, x), j)
 
 
-def _norms(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
+def _norms(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """f + R2: layer norms and clean activations only."""
     last = layer_balls(W, xi)[-1]
     gain = _last_layer_gain(last, *theorem.norms_drift(W, x, xi))
     return _columns(_margin_plus(gain, W, x), j)
 
 
-def _telescoped(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
+def _telescoped(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """f + R3: one telescoping over the joint boxes of the activations."""
     *hidden, last = layer_balls(W, xi)
-    lower, upper = xi.interval(x, box)
+    lower, upper = a, b
     Delta, U = x.new_full((len(x),), xi.eps_x), torch.maximum(lower.abs(), upper.abs()).sum(-1)
     for ball in hidden:
         Delta = norms.linf(ball.W) * Delta + ball.eps * U + ball.beta
@@ -99,10 +121,12 @@ def _columns(bound: Tensor, j: Tensor) -> Tensor:
     return bound.gather(2, j[:, None].expand(*bound.shape[:2], j.shape[1])).transpose(1, 2)
 
 
-def _interval(W: Weights, x: Tensor, xi: Budget, box: Box | None, j: Tensor) -> Tensor:
+def _interval(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """R4: boxes of activations, the last layer elided."""
     *hidden, last = layer_balls(W, xi)
-    return elided(last, *activation_boxes(hidden, *xi.interval(x, box))[-1], j)
+    if not hidden:
+        return crown(W, x, xi, a, b, j)
+    return elided(last, *activation_boxes(hidden, a, b)[-1], j)
 
 
 def _widened(xi: Budget, balls: Sequence[LayerBall]) -> Budget:
@@ -118,15 +142,19 @@ def _widened(xi: Budget, balls: Sequence[LayerBall]) -> Budget:
     return Budget(eps_x, tuple(eps_w))
 
 
-def _checked(W: Sequence[Tensor], x: Tensor, xi: Budget, box: Box | None) -> tuple[LayerBall, ...]:
-    """The layers with their radii, once network, inputs, budget and box make sense together."""
-    balls = checked_balls(W, xi)
+def _checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[Weights, tuple[LayerBall, ...]]:
+    """The weights, and the layers with their radii, once network, inputs, budget and box make sense together."""
+    if not isinstance(network, Network):
+        raise ValueError(f"network must be a Network, got {type(network).__name__}; see nsr.mlp")
+    if not network.is_mlp:
+        raise ValueError("certificates are for chains of dense and ReLU layers, which this network is not")
+    balls = checked_balls(network.W, xi, least=1)
     low, high = check_input(x, balls[0])
     if box is not None and not box[0] < box[1]:
         raise ValueError(f"box must be an interval (low, high) with low < high, got {box}")
     if box is not None and len(x) and not box[0] <= low <= high <= box[1]:
-        raise ValueError(f"x leaves the box {box}: its values span {(low, high)}")
-    return balls
+        raise ValueError(f"x leaves the box {box}: its values span {(low, high)}; see box=None")
+    return network.W, balls
 
 
 def _labels(y: Tensor, x: Tensor, K: int) -> Tensor:

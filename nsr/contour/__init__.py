@@ -1,7 +1,7 @@
 """Accuracy over a grid of budgets (eps_x, eps_w): attacked, certified, and its AUC."""
 
 from nsr.contour.contour import BRIEF, COARSE, FULL, GEOMETRIES, POINT, SMALL, Cell, Contour, Protocol
-from nsr.contour.measure import Reliability, attacked, certifiable, certified, measure, reliability
+from nsr.contour.measure import attacked, certifiable, certified, measure
 
 __all__ = [
     "BRIEF",
@@ -13,10 +13,8 @@ __all__ = [
     "Cell",
     "Contour",
     "Protocol",
-    "Reliability",
     "attacked",
     "certifiable",
     "certified",
     "measure",
-    "reliability",
 ]

@@ -1,7 +1,4 @@
-"""Accuracy over a grid of budgets (eps_x, eps_w), attacked or certified, and its AUC.
-
-Nothing here prints or touches the disk: `on_cell` hands out each cell as it is finished, `done` takes cells back in.
-"""
+"""Accuracy over a grid of budgets (eps_x, eps_w) as a value, its AUC, and the grids of this book."""
 
 from __future__ import annotations
 
@@ -10,9 +7,14 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nsr.budget import Budget
-from nsr.network import Weights
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Cell = tuple[int, int]  # the indices of (eps_x, eps_w) in their grids
 Rows = tuple[tuple[float, ...], ...]
@@ -48,8 +50,8 @@ SMALL = Protocol(
     images=500,
 )
 
-GEOMETRIES: dict[str, Callable[[float, float, Weights], Budget]] = {
-    "absolute": lambda eps_x, eps_w, W: Budget.uniform(eps_x, eps_w, len(W)),
+GEOMETRIES: dict[str, Callable[..., Budget]] = {  # (eps_x, radius, network, only) -> xi
+    "absolute": Budget.uniform,
     "relative": Budget.relative,
 }
 
@@ -68,6 +70,11 @@ class Contour:
         shape = [len(row) for row in self.accuracy]
         if shape != [len(self.grid_w)] * len(self.grid_x):
             raise ValueError(f"accuracy must be {len(self.grid_x)} x {len(self.grid_w)}, one number a cell")
+
+    @property
+    def array(self) -> np.ndarray:
+        """The accuracies as an array [len(grid_x), len(grid_w)]."""
+        return np.array(self.accuracy)
 
     @property
     def clean(self) -> float:
@@ -97,6 +104,18 @@ class Contour:
         rows = [tuple(itertools.accumulate(row, min)) for row in self.accuracy]
         columns = [tuple(itertools.accumulate(column, min)) for column in zip(*rows, strict=True)]
         return replace(self, accuracy=tuple(zip(*columns, strict=True)))
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Lines of equal accuracy over the plane of both radii, for a quick look."""
+        import matplotlib.pyplot as plt  # slow to import, and only this needs it
+
+        axes = plt.subplots(layout="constrained")[1] if axes is None else axes
+        axes.contourf(self.grid_w, self.grid_x, self.array, levels=np.linspace(0, 1, 11), cmap="viridis")
+        lines = axes.contour(self.grid_w, self.grid_x, self.array, levels=np.linspace(0.1, 0.9, 9), colors="white")
+        axes.clabel(lines, fmt="%.1f")
+        words = {"absolute": "weight radius eps_w", "relative": "weight radius r, of mean |W^m|"}
+        axes.set(xlabel=words[self.geometry], ylabel="input radius eps_x", title=f"accuracy, AUC {self.auc:.3f}")
+        return axes
 
     def within(self, eps_x: float, eps_w: float) -> Contour:
         """The part with radii up to (eps_x, eps_w), accuracy interpolated linearly where the grid is cut."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from nsr import certify
-from nsr.attack import PAPER, UNIT, Attack, doubled, seeded, survivors
-from nsr.budget import Box, Budget
+from nsr.attack import PAPER, Attack, survivors
+from nsr.budget import UNIT, Box, Budget
 from nsr.contour.contour import GEOMETRIES, Cell, Contour, check_grids
 from nsr.network import Network
 
@@ -25,10 +25,9 @@ def measure(
     grid_w: Sequence[float],
     *,
     attack: Attack = PAPER,
-    geometry: str = "absolute",
-    weights: str = "shared",
-    n: int | None = None,
+    images_per_W: int | None = None,
     box: Box | None = UNIT,
+    geometry: str = "absolute",
     workers: int | None = None,
     done: Mapping[Cell, float] | None = None,
     on_cell: Callable[[Cell, float], None] | None = None,
@@ -36,16 +35,19 @@ def measure(
     """Attacked accuracy over the grid. `geometry` says what grid_w means: eps_w itself, or r with eps_m = r mean|W^m|.
 
     Each cell runs on one thread, `workers` cells at a time (as many as torch has threads, unless told otherwise), so
-    numbers do not depend on `workers`; on CUDA all cells run at once.
+    numbers do not depend on `workers`; on CUDA all cells run at once. `on_cell` hands out each cell as it is finished,
+    `done` takes cells back in.
+
+    >>> import torch, nsr
+    >>> network = nsr.mlp(nsr.mlp_init((4, 8, 3), torch.Generator().manual_seed(0)))
+    >>> x = torch.full((5, 4), 0.5)
+    >>> contour = nsr.measure(network, x, network(x).argmax(1), (0, 0.3), (0, 0.2), attack=nsr.Attack.pgd(20))
+    >>> contour.array.shape, contour.clean, contour.auc < 1
+    ((2, 2), 1.0, True)
     """
-
-    def accuracies(cells: Sequence[Cell]) -> list[float]:
-        return attacked(
-            network, x, y, _budgets(network, cells, grid_x, grid_w, geometry), attack, weights=weights, n=n, box=box
-        )
-
+    shares = partial(attacked, network, x, y, attack=attack, images_per_W=images_per_W, box=box)
     together = x.device.type == "cuda"
-    return _over_grid(accuracies, len(x), grid_x, grid_w, geometry, together, workers, done, on_cell)
+    return _over_grid(shares, network, len(x), grid_x, grid_w, geometry, together, workers, done, on_cell)
 
 
 def certified(
@@ -56,8 +58,8 @@ def certified(
     grid_w: Sequence[float],
     *,
     method: str = "crown",
-    geometry: str = "absolute",
     box: Box | None = UNIT,
+    geometry: str = "absolute",
     workers: int | None = None,
     done: Mapping[Cell, float] | None = None,
     on_cell: Callable[[Cell, float], None] | None = None,
@@ -66,11 +68,8 @@ def certified(
 
     Whoever the weight attacker is and whatever the attack: certified <= true <= attacked.
     """
-
-    def shares(cells: Sequence[Cell]) -> list[float]:
-        return certifiable(network, x, y, _budgets(network, cells, grid_x, grid_w, geometry), method=method, box=box)
-
-    return _over_grid(shares, len(x), grid_x, grid_w, geometry, False, workers, done, on_cell)
+    shares = partial(certifiable, network, x, y, method=method, box=box)
+    return _over_grid(shares, network, len(x), grid_x, grid_w, geometry, False, workers, done, on_cell)
 
 
 def attacked(
@@ -80,14 +79,12 @@ def attacked(
     budgets: Sequence[Budget],
     attack: Attack = PAPER,
     *,
-    weights: str = "shared",
-    n: int | None = None,
+    images_per_W: int | None = None,
     box: Box | None = UNIT,
 ) -> list[float]:
     """The accuracy that an attack leaves inside each budget: the cells of a contour, one by one."""
-    return [
-        int(right.sum()) / len(x) for right in survivors(network, x, y, budgets, attack, box=box, weights=weights, n=n)
-    ]
+    rows = survivors(network, x, y, budgets, attack, box=box, images_per_W=images_per_W)
+    return [int(correct.sum()) / len(x) for correct in rows]
 
 
 def certifiable(
@@ -100,62 +97,13 @@ def certifiable(
     box: Box | None = UNIT,
 ) -> list[float]:
     """The share of inputs certified inside each budget, in float64."""
-    if not network.is_mlp:
-        raise ValueError("certificates are for dense ReLU networks, which this network is not")
-    W, x = network.to(torch.float64).W, x.double()
-    return [int(certify.certified(W, x, y, xi, method=method, box=box).sum()) / len(x) for xi in budgets]
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Cells not to be trusted to a point: larger budget but higher accuracy, 2x the steps, other starting points."""
-
-    not_monotone: tuple[Cell, ...]
-    not_converged: tuple[Cell, ...]
-    restart_spread: tuple[Cell, ...]
-
-
-def reliability(
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    contour: Contour,
-    *,
-    attack: Attack = PAPER,
-    restarts: int = 2,
-    weights: str = "shared",
-    n: int | None = None,
-    box: Box | None = UNIT,
-    workers: int | None = None,
-) -> Reliability:
-    """Measure again with twice the steps and from `restarts` random points: the cells that move by over a point."""
-
-    def again(how: Attack) -> Contour:
-        return measure(
-            network,
-            x,
-            y,
-            contour.grid_x,
-            contour.grid_w,
-            attack=how,
-            geometry=contour.geometry,
-            weights=weights,
-            n=n,
-            box=box,
-            workers=workers,
-        )
-
-    from_elsewhere = [again(seeded(attack, seed)) for seed in range(restarts)]
-    moved = {c for one, two in itertools.combinations([contour, *from_elsewhere], 2) for c in one.disagreements(two)}
-    return Reliability(
-        not_monotone=contour.disagreements(contour.envelope),
-        not_converged=contour.disagreements(again(doubled(attack))),
-        restart_spread=tuple(sorted(moved)),
-    )
+    network, x = network.to(torch.float64), x.double()
+    return [int(certify.certified(network, x, y, xi, method=method, box=box).sum()) / len(x) for xi in budgets]
 
 
 def _over_grid(
-    accuracies: Callable[[Sequence[Cell]], list[float]],
+    shares: Callable[[Sequence[Budget]], list[float]],
+    network: Network,
     images: int,
     grid_x: Sequence[float],
     grid_w: Sequence[float],
@@ -169,6 +117,10 @@ def _over_grid(
     check_grids(grid_x, grid_w, geometry)
     if images == 0:
         raise ValueError("accuracy over no images is not a number: x is empty")
+
+    def accuracies(cells: Sequence[Cell]) -> list[float]:
+        return shares([GEOMETRIES[geometry](grid_x[i], grid_w[j], network) for i, j in cells])
+
     found = dict(done or {})
     todo = [cell for cell in itertools.product(range(len(grid_x)), range(len(grid_w))) if cell not in found]
     batches = [todo] if together and todo else [[cell] for cell in todo]
@@ -191,9 +143,3 @@ def _finished(
             yield from zip(running[future], future.result(), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _budgets(
-    network: Network, cells: Sequence[Cell], grid_x: Sequence[float], grid_w: Sequence[float], geometry: str
-) -> list[Budget]:
-    return [GEOMETRIES[geometry](grid_x[i], grid_w[j], network.W) for i, j in cells]

@@ -7,7 +7,6 @@ cells that were in work, and its numbers are those of a run that nothing stopped
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -19,11 +18,11 @@ import torch
 from torch import Tensor
 
 from nsr import contour
-from nsr.attack import PAPER, UNIT, Attack
-from nsr.budget import Box, Budget
-from nsr.contour import GEOMETRIES, Cell, Contour
+from nsr.attack import PAPER, Attack
+from nsr.budget import UNIT, Box
+from nsr.contour import Cell, Contour
 from nsr.files import StoreError, write_whole
-from nsr.network import Network, layers, mlp
+from nsr.network import Network
 
 
 def attacked(
@@ -36,14 +35,13 @@ def attacked(
     *,
     attack: Attack = PAPER,
     geometry: str = "absolute",
-    weights: str = "shared",
-    n: int | None = None,
+    images_per_W: int | None = None,
     box: Box | None = UNIT,
     workers: int | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Contour:
     """`contour.measure`, resumed from `path` and stored there cell by cell. `watch(done, total)` follows it."""
-    settings = {"attack": asdict(attack), "weights": weights, "n": n, "box": box}
+    settings = {"attack": asdict(attack), "images_per_W": images_per_W, "box": box}
     book = _Cells(path, network, x, y, grid_x, grid_w, geometry, settings, watch)
     return contour.measure(
         network,
@@ -53,8 +51,7 @@ def attacked(
         grid_w,
         attack=attack,
         geometry=geometry,
-        weights=weights,
-        n=n,
+        images_per_W=images_per_W,
         box=box,
         workers=workers,
         done=book.done,
@@ -76,15 +73,8 @@ def certified(
     workers: int | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Contour:
-    """`contour.certified`, resumed from `path` and stored there cell by cell; a network of one layer has it, too."""
+    """`contour.certified`, resumed from `path` and stored there cell by cell."""
     book = _Cells(path, network, x, y, grid_x, grid_w, geometry, {"certificate": method, "box": box}, watch)
-    if _is_one_layer(network):
-        for i, j in itertools.product(range(len(grid_x)), range(len(grid_w))):
-            if (i, j) not in book.done:
-                xi = GEOMETRIES[geometry](grid_x[i], grid_w[j], network.W)
-                book.add((i, j), *certifiable(network, x, y, [xi], method=method, box=box))
-        rows = tuple(tuple(book.done[i, j] for j in range(len(grid_w))) for i in range(len(grid_x)))
-        return Contour(tuple(map(float, grid_x)), tuple(map(float, grid_w)), rows, geometry)
     return contour.certified(
         network,
         x,
@@ -98,27 +88,6 @@ def certified(
         done=book.done,
         on_cell=book.add,
     )
-
-
-def certifiable(
-    network: Network, x: Tensor, y: Tensor, budgets: Sequence[Budget], *, method: str = "crown", box: Box | None = UNIT
-) -> list[float]:
-    """`contour.certifiable` for networks of one layer as well, which the certificates, made for L >= 2, do not take.
-
-    On inputs that stay at 0 or above, an identity that nothing perturbs is a hidden layer that changes nothing; what
-    the last layer then adds is exact.
-    """
-    if _is_one_layer(network):
-        if box is None or box[0] < 0:
-            raise ValueError(f"a network of one layer is certified for inputs of at least 0 only, got the box {box}")
-        first = network.W[0]
-        network = mlp((torch.eye(first.shape[1], dtype=first.dtype, device=first.device), *network.W))
-        budgets = [Budget(xi.eps_x, (0.0, *xi.eps_w)) for xi in budgets]
-    return contour.certifiable(network, x, y, budgets, method=method, box=box)
-
-
-def _is_one_layer(network: Network) -> bool:
-    return network.is_mlp and len(layers(network.W)) == 1
 
 
 class _Cells:

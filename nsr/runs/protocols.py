@@ -23,7 +23,7 @@ class Measurement:
     attack: Attack | None = None
     geometry: str = "absolute"
     part: str = "test"  # of the data set
-    weights: str = "shared"  # whom one W_hat serves: all images, or each has its own ("per_sample")
+    images_per_W: int | None = None  # whom one W_hat serves: all images (None), or each its own (1)
 
     @property
     def grid_w(self) -> tuple[float, ...]:
@@ -37,20 +37,17 @@ class Measurement:
 
     def cell(self, network: Network, samples: Split, eps_x: float, radius: float) -> float:
         """The accuracy in one cell of the grid."""
-        xi = GEOMETRIES[self.geometry](eps_x, radius, network.W)
+        xi = GEOMETRIES[self.geometry](eps_x, radius, network)
         if self.attack is None:
             (found,) = contour.certifiable(network, samples.x, samples.y, [xi])
         else:
-            net = by_neuron(network) if self.weights == "per_sample" else network
-            (found,) = contour.attacked(net, samples.x, samples.y, [xi], self.attack, weights=self.weights)
+            net = by_neuron(network) if self.images_per_W == 1 else network
+            (found,) = contour.attacked(net, samples.x, samples.y, [xi], self.attack, images_per_W=self.images_per_W)
         return found
 
     @property
     def record(self) -> dict[str, Any]:
-        found = json.loads(json.dumps(asdict(self)))
-        if self.weights == "shared":
-            del found["weights"]  # as all contours were stored before there was a choice
-        return found
+        return json.loads(json.dumps(asdict(self)))
 
 
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
@@ -58,7 +55,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "paper": Measurement(BRIEF, PAPER),
     "strong": Measurement(BRIEF, STRONG),
     "relative": Measurement(BRIEF, STRONG, "relative"),
-    "per_sample": Measurement(BRIEF, STRONG, weights="per_sample"),
+    "per_sample": Measurement(BRIEF, STRONG, images_per_W=1),
     "certified": Measurement(SMALL),
     "small": Measurement(SMALL, STRONG),
     "full": Measurement(FULL, PAPER),

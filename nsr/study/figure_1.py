@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from nsr import contour, data, paths
-from nsr.attack import Ascent, Attack
+from nsr.attack import Attack
 from nsr.figures import figure_1
 from nsr.figures.interactive import View, page, plane
 from nsr.figures.provenance import stamp
@@ -205,10 +205,9 @@ def by_crowd(
 ) -> list[float]:
     """The AUC under the paper's attack where each W_hat serves `n` of the images, for each n; in float64."""
     net, x = network.to(torch.float64), samples.x.double()
-    attack = Attack((Ascent(steps),))
+    attack = Attack.pgd(steps)
     measured = (
-        contour.measure(net, x, samples.y, grid_x, grid_w, attack=attack, weights="batch", n=n, workers=1)
-        for n in sizes
+        contour.measure(net, x, samples.y, grid_x, grid_w, attack=attack, images_per_W=n, workers=1) for n in sizes
     )
     return [found.auc for found in measured]
 

@@ -77,14 +77,14 @@ def check_input(x: Tensor, ball: LayerBall) -> tuple[float, float]:
     return low, high
 
 
-def checked_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:
-    """The layers with their radii, for formulas that speak of a hidden layer (L >= 2) and of finite weights."""
+def checked_balls(W: Sequence[Tensor], xi: Budget, least: int = 2) -> tuple[LayerBall, ...]:
+    """The layers with their radii, for formulas that need finite weights and at least so many layers."""
     W = tuple(W)
     found = layer_balls(W, xi)
     dtypes = {W_m.dtype for W_m in W}
     if len(dtypes) > 1 or W[0].dtype not in (torch.float32, torch.float64):
         raise ValueError(f"W must be all float32 or all float64, got {', '.join(sorted(map(str, dtypes)))}")
-    if len(found) < 2:
+    if len(found) < least:
         raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
     if not all(bool(torch.isfinite(W_m).all()) for W_m in W):
         raise ValueError("W holds NaN or infinite values")

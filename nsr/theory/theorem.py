@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nsr.budget import Budget, LayerBall
+from nsr.budget import Budget, LayerBall, layer_balls
 from nsr.theory import norms
 from nsr.theory.boxes import check_input, checked_balls, layer_box
 
@@ -26,11 +26,17 @@ def pair_norms(W_L: Tensor) -> Tensor:
 
 def tau(W: Sequence[Tensor], xi: Budget) -> Tensor:
     """What the input perturbation adds under perturbed weights, tau_W^{ij}(xi), eq. (2) [K, K]."""
-    *hidden, last = checked_balls(W, xi)
+    last = checked_balls(W, xi)[-1]
+    return tau_gain(W, xi) * (pair_norms(last.W) + 2 * last.W.shape[1] * last.eps)
+
+
+def tau_gain(W: Sequence[Tensor], xi: Budget) -> Tensor | float:
+    """eps_x times the product of ||W^m||_inf + d_m eps_m over the hidden layers: tau without its last factor."""
+    *hidden, _ = layer_balls(W, xi)
     gain = xi.eps_x
     for ball in hidden:
         gain = (norms.linf(ball.W) + ball.W.shape[1] * ball.eps) * gain
-    return gain * (pair_norms(last.W) + 2 * last.W.shape[1] * last.eps)
+    return gain
 
 
 def zeta(W: Sequence[Tensor], x: Tensor, xi: Budget) -> Tensor:

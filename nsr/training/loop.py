@@ -6,19 +6,20 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nsr.attack import Ascent, Ball, Siege, ascend
-from nsr.budget import Box, Budget
+from nsr.attack.engine import Ball, Problem, ascend
+from nsr.attack.recipes import Ascent
+from nsr.budget import UNIT, Budget
 from nsr.network import Network, Weights
 from nsr.training import loss
 from nsr.training.methods import Method
 
 PLAIN = Method("Plain")
-PIXELS: Box = (0.0, 1.0)  # PAPER: unstated, we chose training attacks that stay inside the pixel box.
 
 
 class CollapseError(FloatingPointError):
@@ -111,15 +112,15 @@ def loss_terms(
         terms = {"cross-entropy": loss.trades(network.forward(W, x), logits_hat, y, method.trades)}
     else:
         terms = {"cross-entropy": F.cross_entropy(logits_hat, y)}
-    xi = Budget.uniform(ramp * method.xi_x, ramp * method.xi_w, len(W))
+    xi = Budget.uniform(ramp * method.xi_x, ramp * method.xi_w, network)
     if method.certified > 0:
         share = ramp * method.certified
         terms["cross-entropy"] = (1 - share) * terms["cross-entropy"]
-        terms["certified"] = share * loss.certified_ce(W, x, y, xi, PIXELS)
+        terms["certified"] = share * loss.certified_ce(network.at(W), x, y, xi)
     if method.alpha > 0:
-        terms["tau"] = ramp * method.alpha * loss.worst_tau(W, x_hat, y, xi, method.bound)
+        terms["tau"] = ramp * method.alpha * loss.worst_tau(network.at(W), x_hat, y, xi, method.bound)
     if method.beta > 0:
-        terms["zeta"] = ramp * method.beta * loss.worst_zeta(W, x_hat, y, xi, method.bound)
+        terms["zeta"] = ramp * method.beta * loss.worst_zeta(network.at(W), x_hat, y, xi, method.bound)
     return terms
 
 
@@ -128,16 +129,17 @@ def _opponent(
 ) -> tuple[Tensor, Weights]:
     """The attacked inputs and weights of one step; the gradient taken at the weights returned reaches W unchanged."""
     frozen = network.at([W_m.detach() for W_m in W])
-    xi = Budget.uniform(ramp * method.attack_x, ramp * method.attack_w, len(W))
+    xi = Budget.uniform(ramp * method.attack_x, ramp * method.attack_w, network)
     x_hat, W_hat = x, frozen.W
     if xi.eps_x > 0 or any(xi.eps_w):
-        # PAPER: unstated, we chose Madry's inner attack: a random start and steps of 2.5 radii shared over all steps.
+        # PAPER: unstated, we chose Madry's inner attack: a random start and steps of 2.5 radii shared over all steps,
+        # and inputs that stay inside the pixels' box.
         share = 2.5 / method.attack_steps
-        seed = int(torch.randint(2**62, (), generator=generator))
-        inner = Ascent(method.attack_steps, share, share, in_radii=True, seed=seed)
+        inner = Ascent(method.attack_steps, share, share, in_radii=True, random_start=True)
         balls = [Ball(W_m[None], e) for W_m, e in zip(frozen.W, xi.eps_w, strict=True)]
-        siege = Siege(frozen, balls, Ball(x[None], xi.eps_x, PIXELS), y[None], scale=1.0, groups=1)
-        x_hat, W_hat = ascend(siege, inner)
+        problem = Problem(frozen, balls, Ball(x[None], xi.eps_x, UNIT), y[None], scale=1.0, groups=1)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        x_hat, W_hat = ascend(problem, inner, generators=repeat(torch.Generator().manual_seed(seed)))
         x_hat, W_hat = x_hat[0], tuple(W_m[0] for W_m in W_hat) if any(xi.eps_w) else frozen.W
     if method.awp > 0:
         W_hat = _awp(network.at(W_hat), x_hat, y, ramp * method.awp)

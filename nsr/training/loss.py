@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nsr import certify
-from nsr.budget import Box, Budget, layer_balls
-from nsr.network import Weights, mlp_forward
-from nsr.theory import norms, theorem
+from nsr.budget import UNIT, Box, Budget, layer_balls
+from nsr.network import Network
+from nsr.theory import theorem
 
 BOUNDS = ("printed", "repaired", "norms", "interval")
 
 
-def certified_ce(W: Weights, x: Tensor, y: Tensor, xi: Budget, box: Box | None = None) -> Tensor:
+def certified_ce(network: Network, x: Tensor, y: Tensor, xi: Budget, box: Box | None = UNIT) -> Tensor:
     """The cross-entropy of the worst margins that intervals (R4) allow: an upper bound of the CE under any attack."""
-    return F.cross_entropy(certify.margin_upper_bound(W, x, xi, method="interval", box=box, y=y), y)
+    return F.cross_entropy(certify.margin_upper_bound(network, x, xi, method="interval", box=box, y=y), y)
 
 
 def trades(logits: Tensor, logits_hat: Tensor, y: Tensor, weight: float) -> Tensor:
@@ -32,25 +32,22 @@ def trades(logits: Tensor, logits_hat: Tensor, y: Tensor, weight: float) -> Tens
     return F.cross_entropy(logits, y) + weight * F.kl_div(moved, clean, reduction="batchmean", log_target=True)
 
 
-def worst_tau(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
+def worst_tau(network: Network, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
     """max_{y' != y} tau^{y'y}, eq. (2), or what R4 adds under eps_x alone; the mean over the batch."""
     _check(bound)
     if bound == "interval":
-        return _interval_excess(W, x, y, Budget(xi.eps_x, (0.0,) * len(W)))
-    *hidden, last = layer_balls(W, xi)
-    gain = xi.eps_x
-    for ball in hidden:
-        gain = (norms.linf(ball.W) + ball.W.shape[1] * ball.eps) * gain
-    return gain * (_worst_pair_norm(last.W)[y].mean() + 2 * last.W.shape[1] * last.eps)
+        return _interval_excess(network, x, y, Budget(xi.eps_x, (0.0,) * len(network.W)))
+    last = layer_balls(network.W, xi)[-1]
+    return theorem.tau_gain(network.W, xi) * (_worst_pair_norm(last.W)[y].mean() + 2 * last.W.shape[1] * last.eps)
 
 
-def worst_zeta(W: Weights, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
+def worst_zeta(network: Network, x: Tensor, y: Tensor, xi: Budget, bound: str) -> Tensor:
     """max_{y' != y} zeta^{y'y} by eq. (3) or its replacement `bound`; the mean over the batch."""
     _check(bound)
     if bound == "interval":
-        return _interval_excess(W, x, y, Budget(0.0, xi.eps_w))
-    last = layer_balls(W, xi)[-1]
-    drift, mass = _DRIFTS[bound](W, x, Budget(0.0, xi.eps_w))
+        return _interval_excess(network, x, y, Budget(0.0, xi.eps_w))
+    last = layer_balls(network.W, xi)[-1]
+    drift, mass = _DRIFTS[bound](network.W, x, Budget(0.0, xi.eps_w))
     return (_worst_pair_norm(last.W)[y] * drift + 2 * (last.eps * mass + last.beta)).mean()
 
 
@@ -64,11 +61,11 @@ def _worst_pair_norm(W_L: Tensor) -> Tensor:
     return theorem.pair_norms(W_L).amax(-1)
 
 
-def _interval_excess(W: Weights, x: Tensor, y: Tensor, xi: Budget) -> Tensor:
+def _interval_excess(network: Network, x: Tensor, y: Tensor, xi: Budget) -> Tensor:
     """max_{i != y} of what R4 adds to the clean margin f^{iy}, at least 0, so the diagonal never counts."""
-    logits = mlp_forward(W, x)
+    logits = network(x)
     clean = logits - logits.gather(1, y[:, None])
-    return (certify.margin_upper_bound(W, x, xi, method="interval", y=y) - clean).amax(-1).mean()
+    return (certify.margin_upper_bound(network, x, xi, method="interval", box=None, y=y) - clean).amax(-1).mean()
 
 
 _DRIFTS = {"printed": theorem.printed_drift, "repaired": theorem.repaired_drift, "norms": theorem.norms_drift}

@@ -83,7 +83,7 @@ def transcribed(net, x, y, xi, steps, step_x, step_w):
 
 @pytest.mark.parametrize("eps_x, eps_w", [(0.05, 0.004), (0.05, 0.0), (0.0, 0.004)])
 def test_the_default_is_the_papers_attack_to_the_letter(net, test, eps_x, eps_w):
-    xi = Budget.uniform(eps_x, eps_w, L)
+    xi = Budget(eps_x, (eps_w,) * L)
     x_hat, W_hat = joint_pgd(net, *test, xi)
     x_ref, W_ref = transcribed(net, *test, xi, 100, 0.01, 0.0005)
     torch.testing.assert_close(net.at(W_hat)(x_hat), net.at(W_ref)(x_ref), rtol=1e-9, atol=1e-9)
@@ -100,7 +100,7 @@ def test_the_attack_stays_inside_both_balls_and_the_box_and_leaves_the_network_a
 
 
 def test_without_a_box_inputs_leave_the_unit_interval(net, test):
-    x_hat, _ = joint_pgd(net, *test, Budget.uniform(0.1, 0.0, L), steps=10, box=None)
+    x_hat, _ = joint_pgd(net, *test, Budget(0.1, (0.0,) * L), steps=10, box=None)
     assert x_hat.min() < 0 and x_hat.max() > 1
 
 
@@ -123,7 +123,7 @@ def test_a_zero_radius_leaves_its_tensor_bit_identical(how, kind, net, cnn, test
 
 
 def test_zero_steps_are_the_identity(net, test):
-    x_hat, W_hat = joint_pgd(net, *test, Budget.uniform(0.1, 0.01, L), steps=0)
+    x_hat, W_hat = joint_pgd(net, *test, Budget(0.1, (0.01,) * L), steps=0)
     assert torch.equal(x_hat, test[0]) and all(torch.equal(V, U) for V, U in zip(W_hat, net.W, strict=True))
 
 
@@ -134,7 +134,7 @@ def test_zero_steps_are_the_identity(net, test):
 @pytest.mark.parametrize("how", [PAPER, short(STRONG, 10)], ids=["paper", "strong"])
 def test_gradients_by_hand_and_by_autograd_give_the_same_attack(net, test, scope, how):
     x, y = test[0][:60], test[1][:60]
-    for xi in (Budget.uniform(0.05, 0.01, L), Budget.uniform(0.05, 0.0, L), Budget(0.0, (0.02, 0.0, 0.01))):
+    for xi in (Budget(0.05, (0.01,) * L), Budget(0.05, (0.0,) * L), Budget(0.0, (0.02, 0.0, 0.01))):
         found = survivors(net, x, y, [xi], how, **scope), survivors(autograd_twin(net), x, y, [xi], how, **scope)
         assert torch.equal(*found)
 
@@ -142,7 +142,7 @@ def test_gradients_by_hand_and_by_autograd_give_the_same_attack(net, test, scope
 def test_float32_chunks_agree_with_autograd_on_logits_and_accuracy(net, digits):
     net32, split = net.to(torch.float32), digits.train.to(torch.float32)
     x, y = split.x.repeat(16, 1), split.y.repeat(16)  # more rows than one chunk holds
-    xi = Budget.uniform(0.05, 0.004, L)
+    xi = Budget(0.05, (0.004,) * L)
     ours, theirs = (joint_pgd(n, x, y, xi, steps=10) for n in (net32, autograd_twin(net32)))
     z, z_ref = net32.at(ours[1])(ours[0]), net32.at(theirs[1])(theirs[0])
     assert (z - z_ref).abs().median() < 1e-4
@@ -173,7 +173,7 @@ def test_a_cnn_with_batch_norm_is_attacked_and_left_alone(cnn, test):
 @pytest.mark.parametrize("how", [PAPER, short(STRONG, 10)], ids=["paper", "strong"])
 def test_all_cells_at_once_as_on_cuda_leave_what_one_after_another_leaves(net, test, how):
     x, y = test[0][:50], test[1][:50]
-    cells = [Budget.uniform(eps_x, eps_w, L) for eps_x in (0.0, 0.03, 0.06) for eps_w in (0.0, 0.005, 0.01)]
+    cells = [Budget(eps_x, (eps_w,) * L) for eps_x in (0.0, 0.03, 0.06) for eps_w in (0.0, 0.005, 0.01)]
     assert torch.equal(attack._cells_at_once(net, x, y, cells, how, (0.0, 1.0)), survivors(net, x, y, cells, how))
 
 
@@ -182,15 +182,15 @@ def test_all_cells_at_once_as_on_cuda_leave_what_one_after_another_leaves(net, t
 
 def test_the_more_inputs_share_one_w_hat_the_weaker_its_attacker(net, test):
     scopes = {"weights": "shared"}, {"weights": "batch", "n": 10}, {"weights": "per_sample"}
-    cells = [Budget.uniform(eps_x, eps_w, L) for eps_x, eps_w in ((0.0, 0.02), (0.02, 0.01), (0.05, 0.02))]
+    cells = [Budget(eps_x, (eps_w,) * L) for eps_x, eps_w in ((0.0, 0.02), (0.02, 0.01), (0.05, 0.02))]
     shared, batch, own = (survivors(net, *test, cells, **scope).double().mean() for scope in scopes)
     assert shared > batch > own
 
 
 def test_a_batch_is_attacked_as_if_it_were_alone(net, test):
     x, y = test[0][:25], test[1][:25]
-    xi = Budget.uniform(0.05, 0.01, L)
-    x_hat, W_hat = joint_pgd(net, x, y, xi, weights="batch", n=10)
+    xi = Budget(0.05, (0.01,) * L)
+    x_hat, W_hat = joint_pgd(net, x, y, xi, images_per_W=10)
     assert [len(V) for V in W_hat] == [3] * L
     for g, rows in enumerate((slice(0, 10), slice(10, 20), slice(20, 25))):
         x_alone, W_alone = joint_pgd(net, x[rows], y[rows], xi)
@@ -201,9 +201,9 @@ def test_a_batch_is_attacked_as_if_it_were_alone(net, test):
 
 def test_per_sample_is_a_batch_of_one_and_shared_a_batch_of_all(net, test):
     x, y = test[0][:30], test[1][:30]
-    xi = [Budget.uniform(0.05, 0.01, L)]
-    assert torch.equal(survivors(net, x, y, xi, weights="per_sample"), survivors(net, x, y, xi, weights="batch", n=1))
-    assert torch.equal(survivors(net, x, y, xi), survivors(net, x, y, xi, weights="batch", n=30))
+    xi = [Budget(0.05, (0.01,) * L)]
+    assert torch.equal(survivors(net, x, y, xi, images_per_W=1), survivors(net, x, y, xi, images_per_W=1))
+    assert torch.equal(survivors(net, x, y, xi), survivors(net, x, y, xi, images_per_W=30))
 
 
 # the strong attack --------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ CELLS = [(0.0, 0.01), (0.05, 0.0), (0.05, 0.01), (0.1, 0.02)]
 def test_the_strong_attack_does_not_see_the_networks_scale(net, test, c):
     x, y = test[0][:100], test[1][:100]
     how, scaled = short(STRONG, 20), net.at(c * W_m for W_m in net.W)
-    cells = [[Budget.uniform(eps_x, s * eps_w, L) for eps_x, eps_w in CELLS] for s in (1, c)]
+    cells = [[Budget(eps_x, (s * eps_w,) * L) for eps_x, eps_w in CELLS] for s in (1, c)]
     torch.testing.assert_close(
         survivors(scaled, x, y, cells[1], how).double().mean(1),
         survivors(net, x, y, cells[0], how).double().mean(1),
@@ -225,12 +225,12 @@ def test_the_strong_attack_does_not_see_the_networks_scale(net, test, c):
 
 
 def test_the_papers_attack_sees_the_networks_scale(net, test):
-    xi, scaled = Budget.uniform(0.05, 0.01, L), net.at(10 * W_m for W_m in net.W)
-    assert accuracy(scaled, *test, Budget.uniform(0.05, 0.1, L)) > accuracy(net, *test, xi) + 0.2
+    xi, scaled = Budget(0.05, (0.01,) * L), net.at(10 * W_m for W_m in net.W)
+    assert accuracy(scaled, *test, Budget(0.05, (0.1,) * L)) > accuracy(net, *test, xi) + 0.2
 
 
 def test_the_strong_attack_is_never_much_weaker_than_the_papers(net, test):
-    cells = [Budget.uniform(eps_x, eps_w, L) for eps_x, eps_w in CELLS]
+    cells = [Budget(eps_x, (eps_w,) * L) for eps_x, eps_w in CELLS]
     paper, found = (survivors(net, *test, cells, how).double().mean(1) for how in (PAPER, STRONG))
     assert (found <= paper + 0.005).all()
     assert found.mean() < paper.mean() - 0.01
@@ -238,7 +238,7 @@ def test_the_strong_attack_is_never_much_weaker_than_the_papers(net, test):
 
 def test_every_ingredient_of_the_strong_attack_changes_something(net, test):
     x, y = test[0][:100], test[1][:100]
-    xi = Budget.uniform(0.06, 0.01, L)
+    xi = Budget(0.06, (0.01,) * L)
     base = Ascent(steps=10, step_x=0.3, step_w=0.3, in_radii=True, T=0.2)
     changes = {
         "loss_x": "margin",
@@ -261,7 +261,7 @@ def test_every_ingredient_of_the_strong_attack_changes_something(net, test):
 
 
 def test_polish_and_more_members_only_lower_accuracy(net, test):
-    xi = Budget.uniform(0.05, 0.01, L)
+    xi = Budget(0.05, (0.01,) * L)
     steps = short(STRONG, 20)
     one = replace(steps, members=steps.members[:1], polish=())
     ensemble = replace(steps, polish=())
@@ -272,7 +272,7 @@ def test_polish_and_more_members_only_lower_accuracy(net, test):
 
 def test_the_best_iterate_is_at_least_as_strong_as_the_last(net, test):
     last = Ascent(steps=20, step_x=2.0, step_w=2.0, in_radii=True, loss_x="margin", loss_w="margin")
-    cells = [Budget.uniform(0.05, 0.01, L), Budget.uniform(0.06, 0.0, L), Budget.uniform(0.0, 0.01, L)]
+    cells = [Budget(0.05, (0.01,) * L), Budget(0.06, (0.0,) * L), Budget(0.0, (0.01,) * L)]
     hows = [attack.Attack((replace(last, keep_best=keep),)) for keep in (True, False)]
     best, plain = (survivors(net, *test, cells, how).double().mean(1) for how in hows)
     assert (best <= plain).all() and (best < plain).any()
@@ -294,7 +294,7 @@ def test_input_only_results_agree_with_foolbox(net, test):
     for eps_x in (0.03, 0.1):
         pgd = foolbox.attacks.LinfPGD(abs_stepsize=0.01, steps=40, random_start=False)
         _, _, broken = pgd(oracle, x, y, epsilons=eps_x)
-        ours = accuracy(net, x, y, Budget.uniform(eps_x, 0.0, L), attack.Attack((Ascent(steps=40),)))
+        ours = accuracy(net, x, y, Budget(eps_x, (0.0,) * L), attack.Attack((Ascent(steps=40),)))
         assert abs(ours - float((~broken).double().mean())) <= 0.005
 
 
@@ -316,7 +316,7 @@ def test_input_only_results_agree_with_foolbox(net, test):
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(net, test, change, message):
-    given = {"x": test[0], "y": test[1], "xi": Budget.uniform(0.1, 0.01, L)} | change
+    given = {"x": test[0], "y": test[1], "xi": Budget(0.1, (0.01,) * L)} | change
     with pytest.raises(ValueError, match=message) as refusal:
         joint_pgd(net, given.pop("x"), given.pop("y"), given.pop("xi"), **given)
     assert "\n" not in str(refusal.value)
@@ -324,7 +324,7 @@ def test_what_does_not_fit_is_refused_in_one_line(net, test, change, message):
 
 def test_mixed_precision_is_refused_by_name(net, test):
     with pytest.raises(ValueError, match="float32"):
-        joint_pgd(net, test[0].float(), test[1], Budget.uniform(0.1, 0.01, L))
+        joint_pgd(net, test[0].float(), test[1], Budget(0.1, (0.01,) * L))
 
 
 def test_an_unknown_loss_or_start_is_refused():
@@ -337,19 +337,19 @@ def test_an_unknown_loss_or_start_is_refused():
 @pytest.mark.parametrize(("weights", "n"), [("batch", 3), ("per_sample", None)])
 def test_of_no_inputs_there_are_no_weights_but_tensors_of_the_right_shape(net, test, weights, n):
     x, y = (t[:0] for t in test)
-    x_hat, W_hat = joint_pgd(net, x, y, Budget.uniform(0.1, 0.01, L), weights=weights, n=n)
+    x_hat, W_hat = joint_pgd(net, x, y, Budget(0.1, (0.01,) * L), weights=weights, n=n)
     assert x_hat.shape == x.shape and [V.shape for V in W_hat] == [(0, *V.shape) for V in net.W]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
 def test_labels_of_any_whole_number_type_are_labels(net, test, dtype):
-    x, y, xi = test[0][:8], test[1][:8], Budget.uniform(0.1, 0.01, L)
+    x, y, xi = test[0][:8], test[1][:8], Budget(0.1, (0.01,) * L)
     assert torch.equal(joint_pgd(net, x, y.to(dtype), xi, steps=3)[0], joint_pgd(net, x, y, xi, steps=3)[0])
     assert torch.equal(survivors(net, x, y.to(dtype), [xi]), survivors(net, x, y, [xi]))
 
 
 def test_inputs_and_weights_that_carry_a_graph_are_attacked_without_a_warning(net, test):
-    x, y, xi = test[0][:8], test[1][:8], Budget.uniform(0.1, 0.01, L)
+    x, y, xi = test[0][:8], test[1][:8], Budget(0.1, (0.01,) * L)
     tracked = net.at(V.clone().requires_grad_() for V in net.W)
     x_hat, W_hat = joint_pgd(tracked, x.clone().requires_grad_(), y, xi, steps=3)
     assert torch.equal(x_hat, joint_pgd(net, x, y, xi, steps=3)[0]) and not any(V.requires_grad for V in W_hat)
@@ -358,7 +358,7 @@ def test_inputs_and_weights_that_carry_a_graph_are_attacked_without_a_warning(ne
 def test_inference_mode_and_its_tensors_change_nothing(cnn, test):
     x, y = test[0][:8], test[1][:8]
     clean = Network.from_module(cnn)
-    xi = Budget.uniform(0.1, 0.01, len(clean.W))
+    xi = Budget.uniform(0.1, 0.01, clean)
     expected = joint_pgd(clean, x, y, xi, steps=3)[0]
     with torch.inference_mode():
         made_inside, x_inside = Network.from_module(cnn), x.clone()
@@ -380,4 +380,4 @@ def test_inference_mode_and_its_tensors_change_nothing(cnn, test):
 def test_what_would_give_a_number_without_meaning_is_refused(net, test, change, message):
     net, x, y, options = change(net, test[0][:4], test[1][:4])
     with pytest.raises(ValueError, match=message):
-        joint_pgd(net, x, y, Budget.uniform(0.0, 0.01, L), steps=1, **options)
+        joint_pgd(net, x, y, Budget(0.0, (0.01,) * L), steps=1, **options)

@@ -91,11 +91,11 @@ def trained():
 def rows(trained):
     """The accuracies over RADII squared: own weight sets by offsets, by matrices, and certificates."""
     net, part = trained
-    cells = [Budget.uniform(a, b / 10, len(net.W)) for a in RADII for b in RADII]
+    cells = [Budget.uniform(a, b / 10, net) for a in RADII for b in RADII]
 
     few = Attack((Ascent(steps=40),))  # matrices for each input take their time
 
-    def left(network, attack, weights="per_sample"):
+    def left(network, attack, images_per_W=1):
         return torch.tensor(contour.attacked(network, part.x, part.y, cells, attack, weights=weights))
 
     return {
@@ -118,10 +118,10 @@ def test_nothing_certified_is_broken_by_offsets_and_one_set_for_all_breaks_less(
 
 def test_the_weights_behind_the_offsets_an_attack_finds_break_the_network_itself(trained):
     net, part = trained
-    xi = Budget.uniform(0.05, 0.004, len(net.W))
+    xi = Budget.uniform(0.05, 0.004, net)
     seen = by_neuron(net)
-    x_hat, t = run(seen, part.x, part.y, xi, STRONG, weights="per_sample")
-    broken = ~survivors(seen, part.x, part.y, [xi], STRONG, weights="per_sample")[0]
+    x_hat, t = run(seen, part.x, part.y, xi, STRONG, images_per_W=1)
+    broken = ~survivors(seen, part.x, part.y, [xi], STRONG, images_per_W=1)[0]
     assert 10 < int(broken.sum()) < len(part)
     for i in broken.nonzero().flatten().tolist():
         W_hat = weights_for(net, [t_m[i] for t_m in t], x_hat[i : i + 1])

@@ -87,7 +87,7 @@ def test_labels_may_be_whole_numbers_of_any_width(dtype):
     for method in METHODS:
         assert (bound(arrays, x, xi, method, y=y.to(dtype)) == bound(arrays, x, xi, method, y=y)).all()
     W, inputs = torched(arrays), torch.tensor(x)
-    assert torch.equal(certified(W, inputs, y.to(dtype), xi), certified(W, inputs, y, xi))
+    assert torch.equal(certified(mlp(W), inputs, y.to(dtype), xi), certified(mlp(W), inputs, y, xi))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -352,7 +352,7 @@ def test_gradients_agree_with_finite_differences(method, L, box):
     other = torch.tensor([1, 2])  # the diagonal is 0 and has nothing to differentiate
 
     def target(x, *W):
-        return margin_upper_bound(W, x, xi, method=method, box=BOXES[box], y=y).gather(1, other[:, None])
+        return margin_upper_bound(mlp(W), x, xi, method=method, box=BOXES[box], y=y).gather(1, other[:, None])
 
     assert torch.autograd.gradcheck(target, inputs)
 
@@ -426,9 +426,9 @@ def test_a_float32_bound_is_never_below_the_exact_margin_even_with_next_to_no_bu
 def test_the_printed_bound_is_the_printed_formula_and_nothing_is_added_for_rounding():
     arrays, x = wild("plain")
     W, inputs = torched(arrays, torch.float32), torch.tensor(x, dtype=torch.float32)
-    xi = Budget.uniform(1e-3, 1e-4, len(W))
+    xi = Budget.uniform(1e-3, 1e-4, mlp(W))
     formula = margins(mlp(W)(inputs)) + theorem.tau(W, xi) + theorem.zeta(W, inputs, xi)
-    assert torch.equal(margin_upper_bound(W, inputs, xi, method="printed").tril(-1), formula.tril(-1))
+    assert torch.equal(margin_upper_bound(mlp(W), inputs, xi, method="printed").tril(-1), formula.tril(-1))
 
 
 @pytest.mark.parametrize("name", WILD)
@@ -485,7 +485,7 @@ def test_what_overflows_is_not_certified(method):
     arrays, x, xi = draw(SIZES[5])
     W, x = tuple(1e12 * U for U in torched(arrays, torch.float32)), torch.tensor(x, dtype=torch.float32)
     for y in range(4):
-        assert not certified(W, x, torch.full((len(x),), y), xi, method=method).any()
+        assert not certified(mlp(W), x, torch.full((len(x),), y), xi, method=method).any()
 
 
 # --- certified ------------------------------------------------------------------------------------------------------
@@ -509,8 +509,8 @@ def test_crown_certifies_by_default_and_whatever_looser_bounds_certify():
     y = mlp(W)(x).argmax(1)
     counts = {}
     for method in LADDER:
-        counts[method] = certified(W, x, y, xi, method=method)
-    assert torch.equal(certified(W, x, y, xi), counts["crown"])
+        counts[method] = certified(mlp(W), x, y, xi, method=method)
+    assert torch.equal(certified(mlp(W), x, y, xi), counts["crown"])
     for looser, tighter in zip(LADDER[:-1], LADDER[1:], strict=True):
         assert (counts[tighter] >= counts[looser]).all()
     assert counts["crown"].sum() > counts["norms"].sum()
@@ -534,7 +534,7 @@ def test_a_tie_is_not_certified():
     W = torch.ones(2, 3).double(), torch.ones(2, 2).double()
     y = torch.tensor([0])
     for method in SOUND:
-        assert not certified(W, torch.ones(1, 3).double(), y, Budget(0, (0, 0)), method=method)
+        assert not certified(mlp(W), torch.ones(1, 3).double(), y, Budget(0, (0, 0)), method=method)
 
 
 def test_the_printed_bound_certifies_nothing_and_says_why():
@@ -547,7 +547,7 @@ def test_the_printed_bound_certifies_nothing_and_says_why():
 def test_inputs_are_not_changed(method):
     arrays, x, xi = draw(SIZES[3], biases=True)
     W, inputs = torched(arrays), torch.tensor(x)
-    margin_upper_bound(W, inputs, xi, method=method, box=(-2.0, 2.0), y=torch.zeros(4).long())
+    margin_upper_bound(mlp(W), inputs, xi, method=method, box=(-2.0, 2.0), y=torch.zeros(4).long())
     assert all((U.numpy() == a).all() for U, a in zip((*W, inputs), (*arrays, x), strict=True))
 
 

@@ -49,7 +49,7 @@ def measured(net, test):
 def test_each_cell_is_the_accuracy_under_joint_pgd(net, test, measured):
     x, y = test
     for i, j in product(range(len(GRID_X)), range(len(GRID_W))):
-        xi = Budget.uniform(GRID_X[i], GRID_W[j], 3)
+        xi = Budget(GRID_X[i], (GRID_W[j],) * 3)
         x_hat, W_hat = attack.joint_pgd(net, x, y, xi, steps=10, step_w=0.002)
         assert measured.accuracy[i][j] == float((net.at(W_hat)(x_hat).argmax(1) == y).double().mean())
     assert measured.clean == float((net(x).argmax(1) == y).double().mean())

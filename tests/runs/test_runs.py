@@ -48,7 +48,7 @@ BRIEF = Attack((Ascent(steps=3, step_x=0.1, step_w=0.02),))
 KINDS = {
     "paper": Measurement(GRID, BRIEF),
     "relative": Measurement(GRID, BRIEF, "relative"),
-    "per_sample": Measurement(GRID, BRIEF, weights="per_sample"),
+    "per_sample": Measurement(GRID, BRIEF, images_per_W=1),
     "certified": Measurement(GRID, part="validation"),
 }
 

@@ -26,7 +26,7 @@ def test_the_masses_of_the_counterexample_are_the_hand_computed_ones() -> None:
 
 def test_ascent_leaks_as_the_first_order_predicts_when_radii_are_small() -> None:
     W, x = net_and_inputs(20, 16, 12, 4)
-    xi = Budget.uniform(0, 1e-8, 3)
+    xi = Budget(0, (1e-8,) * 3)
     found = activation_mass.largest_mass(W, x, xi, 2, steps=4) - activation_mass.printed_mass(W, x, xi, 2)
     assert (found > 0).all()
     assert torch.allclose(found, activation_mass.first_order_leak(W, x, xi), rtol=1e-3, atol=0)
@@ -45,7 +45,7 @@ def test_the_predicted_leak_counts_the_radius_of_a_bias() -> None:
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_neither_ascent_nor_draws_exceed_the_repaired_mass(k: int) -> None:
     W, x = net_and_inputs(6, 5, 5, 4, 3)
-    xi = Budget.uniform(0.1, 0.05, 4)
+    xi = Budget(0.1, (0.05,) * 4)
     ceiling = activation_mass.repaired_mass(W, x, xi, k)
     assert (activation_mass.largest_mass(W, x, xi, k, steps=10) <= ceiling).all()
     assert (
@@ -55,14 +55,14 @@ def test_neither_ascent_nor_draws_exceed_the_repaired_mass(k: int) -> None:
 
 def test_the_first_layer_does_not_leak() -> None:
     W, x = net_and_inputs(6, 5, 5, 3)
-    xi = Budget.uniform(0, 0.05, 3)
+    xi = Budget(0, (0.05,) * 3)
     found, printed = activation_mass.largest_mass(W, x, xi, 1, steps=3), activation_mass.printed_mass(W, x, xi, 1)
     assert (found <= printed * (1 + 1e-12)).all()
 
 
 def test_more_steps_never_find_less_and_no_step_finds_the_clean_value() -> None:
     W, x = net_and_inputs(6, 5, 5, 3)
-    xi = Budget.uniform(0, 0.1, 3)
+    xi = Budget(0, (0.1,) * 3)
     i, j = torch.zeros(len(x), dtype=torch.long), torch.ones(len(x), dtype=torch.long)
     found = [activation_mass.largest_margin(W, x, xi, i, j, steps=steps) for steps in (0, 1, 8)]
     assert torch.allclose(found[0], margins(mlp(W)(x))[:, 0, 1], rtol=1e-12, atol=0)
@@ -81,4 +81,4 @@ def test_ascent_finds_the_worst_corner_of_the_counterexample() -> None:
 def test_a_layer_that_is_not_hidden_is_refused(k: int) -> None:
     W, x = net_and_inputs(6, 5, 5, 3)
     with pytest.raises(ValueError, match="hidden layer"):
-        activation_mass.printed_mass(W, x, Budget.uniform(0, 0.1, 3), k)
+        activation_mass.printed_mass(W, x, Budget(0, (0.1,) * 3), k)

@@ -49,7 +49,7 @@ def dense_net(L: int, eps_x: float = 0.1, eps_w: float = 0.01) -> Point:
     widths = [6, 5, 5, 4, 5][:L] + [3]
     W = tuple(normal(g, o, i) + 0.3 for i, o in zip(widths, widths[1:], strict=False))
     x = normal(g, 8, widths[0]).abs() + 0.5
-    xi = Budget.uniform(eps_x, eps_w, L)
+    xi = Budget(eps_x, (eps_w,) * L)
     x_hat = x + eps_x * normal(g, *x.shape).sign()
     W_hat = tuple(U + eps_w * normal(g, *U.shape).sign() for U in W)
     return Point(W, x, W_hat, x_hat, xi, torch.zeros(8, dtype=torch.int64), torch.full((8,), 2))
@@ -233,7 +233,7 @@ def test_biases_and_foreign_shapes_are_refused() -> None:
         replace(p, x_hat=p.x_hat[:, :-1])
     biased = (p.W[0], p.x.new_zeros(len(p.W[0])), *p.W[1:])
     with pytest.raises(ValueError, match="without biases"):
-        replace(p, W=biased, W_hat=biased, xi=Budget.uniform(0.1, 0.01, 4))
+        replace(p, W=biased, W_hat=biased, xi=Budget(0.1, (0.01,) * 4))
 
 
 def test_the_ledgers_figure_has_one_row_for_every_line() -> None:

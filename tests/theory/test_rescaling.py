@@ -89,15 +89,15 @@ def test_a_network_in_shares_is_the_network_and_its_radius_a_share_of_every_weig
 @settings(max_examples=4, deadline=None)
 def test_rescaling_between_layers_leaves_the_attack_in_relative_radii_as_it_is(net, test, a, b, r):
     twin = rescaling.scaled(net, (a, b, 1 / (a * b)))
-    found = [left(f, test, Budget.relative(0.05, r, f.W)) for f in (net, twin)]
+    found = [left(f, test, Budget.relative(0.05, r, f)) for f in (net, twin)]
     assert torch.equal(*found)
 
 
 @given(c=powers, eps_w=st.floats(0.001, 0.02))
 @settings(max_examples=4, deadline=None)
 def test_scaled_weights_in_scaled_radii_are_the_same_problem(net, test, c, eps_w):
-    here = left(net, test, Budget.uniform(0.05, eps_w, L))
-    assert torch.equal(left(rescaling.scaled(net, c), test, Budget.uniform(0.05, c * eps_w, L)), here)
+    here = left(net, test, Budget(0.05, (eps_w,) * L))
+    assert torch.equal(left(rescaling.scaled(net, c), test, Budget(0.05, (c * eps_w,) * L)), here)
 
 
 def test_strong_finds_the_same_inputs_at_every_scale(net, test):
@@ -106,18 +106,18 @@ def test_strong_finds_the_same_inputs_at_every_scale(net, test):
         members=tuple(replace(m, steps=10) for m in STRONG.members),
         polish=tuple(replace(p, steps=5) for p in STRONG.polish),
     )
-    here = left(net, test, Budget.uniform(0.05, 0.01, L), few)
-    there = left(rescaling.scaled(net, 8.0), test, Budget.uniform(0.05, 0.08, L), few)
+    here = left(net, test, Budget(0.05, (0.01,) * L), few)
+    there = left(rescaling.scaled(net, 8.0), test, Budget(0.05, (0.08,) * L), few)
     assert 0 < here.sum() < len(here) and torch.equal(here, there)
 
 
 def test_an_absolute_radius_is_smaller_for_larger_weights(net, test):
-    xi = Budget.uniform(0.0, 0.02, L)
+    xi = Budget(0.0, (0.02,) * L)
     assert left(rescaling.scaled(net, 4.0), test, xi).sum() > left(net, test, xi).sum() + 5
 
 
 def test_the_papers_attack_on_inputs_alone_sees_a_scale_that_no_decision_depends_on(net, test):
-    xi, (x, _) = Budget.uniform(0.1, 0.0, L), test
+    xi, (x, _) = Budget(0.1, (0.0,) * L), test
     large = rescaling.scaled(net, 16.0)
     assert torch.equal(large(x).argmax(1), net(x).argmax(1))
     assert left(large, test, xi, PAPER).sum() > left(net, test, xi, PAPER).sum() + 5

@@ -197,7 +197,7 @@ def test_terms_grow_with_every_weight_radius(position):
 @settings(deadline=None, max_examples=60, derandomize=True)
 def test_printed_zeta_never_exceeds_the_repaired_one_from_three_layers_on(seed, L, e):
     W, x, _, _ = drawn(SIZES[L], seed=seed)
-    xi = Budget.uniform(0.1, e, L)
+    xi = Budget(0.1, (e,) * L)
     assert (theorem.zeta(W, x, xi) <= theorem.zeta_repaired(W, x, xi)).all()
 
 
@@ -205,7 +205,7 @@ def test_printed_zeta_never_exceeds_the_repaired_one_from_three_layers_on(seed, 
 @settings(deadline=None, max_examples=30, derandomize=True)
 def test_printed_and_repaired_agree_where_no_perturbed_weight_can_be_negative(seed, L):
     W, x, _, _ = drawn(SIZES[L], seed=seed)
-    xi = Budget.uniform(0.1, 0.2, L)
+    xi = Budget(0.1, (0.2,) * L)
     W = (W[0], *(U.abs() for U in W[1:]))
     twice = L == 2  # eq. (3) then counts its first term twice
     expected = theorem.zeta_repaired(W, x, xi) + twice * theorem.pair_norms(W[-1]) * 0.2 * x.abs().sum(1)[:, None, None]

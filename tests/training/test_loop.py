@@ -119,7 +119,7 @@ def test_training_and_attack_agree_on_one_and_two_threads_to_8_digits(threads):
     x = torch.rand(1_000, 784, generator=generator, dtype=torch.float64)
     y = (4 * x[:, :392].mean(1) - 4 * x[:, 392:].mean(1) > 0).long() + 2 * (x[:, 0] > 0.5).long()
     start = mlp(mlp_init((784, 32, 16, 10), generator, torch.float64))
-    xi = Budget.uniform(0.04, 0.004, 3)
+    xi = Budget(0.04, (0.004,) * 3)
     results = []
     for count in (1, 2):
         threads(count)
@@ -131,7 +131,7 @@ def test_training_and_attack_agree_on_one_and_two_threads_to_8_digits(threads):
 
 
 def budgets() -> list[Budget]:
-    return [Budget.uniform(eps_x, eps_w, 3) for eps_x in (0.0, 0.1) for eps_w in (0.0, 0.02)]
+    return [Budget(eps_x, (eps_w,) * 3) for eps_x in (0.0, 0.1) for eps_w in (0.0, 0.02)]
 
 
 @pytest.mark.parametrize("xi", budgets(), ids=str)
@@ -146,21 +146,21 @@ def test_the_attack_stays_in_the_joint_ball_and_in_the_box(xi):
 
 def test_without_a_box_the_attack_leaves_it():
     (x, y), network = problem(), fitted()
-    x_hat, _ = attack.joint_pgd(network, x, y, Budget.uniform(0.3, 0, 3), steps=30, box=None)
+    x_hat, _ = attack.joint_pgd(network, x, y, Budget(0.3, (0,) * 3), steps=30, box=None)
     assert x_hat.min() < 0 or x_hat.max() > 1
 
 
 def test_a_zero_radius_freezes_its_side_exactly():
     (x, y), network = problem(), fitted()
-    x_hat, _ = attack.joint_pgd(network, x, y, Budget.uniform(0, 0.02, 3), steps=5)
-    _, W_hat = attack.joint_pgd(network, x, y, Budget.uniform(0.1, 0, 3), steps=5)
+    x_hat, _ = attack.joint_pgd(network, x, y, Budget(0, (0.02,) * 3), steps=5)
+    _, W_hat = attack.joint_pgd(network, x, y, Budget(0.1, (0,) * 3), steps=5)
     assert torch.equal(x_hat, x) and same(network.at(W_hat), network)
 
 
 def test_the_attack_leaves_network_and_samples_untouched():
     (x, y), network = problem(), fitted()
     before = x.clone()
-    attack.joint_pgd(network, x, y, Budget.uniform(0.1, 0.02, 3), steps=5)
+    attack.joint_pgd(network, x, y, Budget(0.1, (0.02,) * 3), steps=5)
     assert torch.equal(x, before) and same(network, fitted())
 
 
@@ -180,7 +180,7 @@ def test_one_step_is_the_paper_s_signed_step_on_both_at_once():
     x_t, *W_t = (t.clone().requires_grad_() for t in (x, *network.W))
     F.cross_entropy(network.forward(tuple(W_t), x_t), y).backward()
     x_hat, W_hat = attack.joint_pgd(
-        network, x, y, Budget.uniform(1, 1, 3), steps=1, step_x=0.01, step_w=0.0005, box=None
+        network, x, y, Budget(1, (1,) * 3), steps=1, step_x=0.01, step_w=0.0005, box=None
     )
     torch.testing.assert_close(x_hat, x + 0.01 * x_t.grad.sign(), rtol=0, atol=1e-12)
     for V, U, t in zip(W_hat, network.W, W_t, strict=True):
@@ -189,7 +189,7 @@ def test_one_step_is_the_paper_s_signed_step_on_both_at_once():
 
 def test_inputs_move_on_their_own_when_the_weights_stand_still():
     (x, y), network = problem(), fitted()
-    xi = Budget.uniform(0.1, 0, 3)
+    xi = Budget(0.1, (0,) * 3)
     together, _ = attack.joint_pgd(network, x, y, xi, steps=10)
     alone = torch.cat([attack.joint_pgd(network, x[b : b + 1], y[b : b + 1], xi, steps=10)[0] for b in range(20)])
     torch.testing.assert_close(together[:20], alone, rtol=0, atol=1e-12)
@@ -197,5 +197,5 @@ def test_inputs_move_on_their_own_when_the_weights_stand_still():
 
 def test_all_inputs_share_one_perturbed_weight_set():
     (x, y), network = problem(), fitted()
-    _, W_hat = attack.joint_pgd(network, x, y, Budget.uniform(0.1, 0.02, 3), steps=5)
+    _, W_hat = attack.joint_pgd(network, x, y, Budget(0.1, (0.02,) * 3), steps=5)
     assert [V.shape for V in W_hat] == [U.shape for U in network.W]

@@ -47,7 +47,7 @@ def test_norms_terms_at_equal_weights_add_up_to_the_second_repair():
     """R2 equals tau + zeta^norm; with eps_x = 0 the first is 0 and the second is R2 itself."""
     W, x, y, xi = net_and_batch(4, seed=1)
     still = Budget(0.0, xi.eps_w)
-    added = certify.margin_upper_bound(W, x, still, method="norms") - margins(nsr.mlp(W)(x))
+    added = certify.margin_upper_bound(mlp(W), x, still, method="norms") - margins(nsr.mlp(W)(x))
     value = regulariser(W, x, y, still, alpha=1.0, beta=1.0, bound="norms")
     torch.testing.assert_close(value, worst(added, y), rtol=1e-9, atol=1e-9)
 
@@ -55,7 +55,7 @@ def test_norms_terms_at_equal_weights_add_up_to_the_second_repair():
 def test_second_repair_is_tau_plus_its_own_zeta_when_no_weight_before_the_last_layer_moves():
     W, x, y, xi = net_and_batch(4, seed=6)
     only_x = Budget(xi.eps_x, (0.0,) * 4)
-    added = certify.margin_upper_bound(W, x, only_x, method="norms") - margins(nsr.mlp(W)(x))
+    added = certify.margin_upper_bound(mlp(W), x, only_x, method="norms") - margins(nsr.mlp(W)(x))
     value = regulariser(W, x, y, only_x, alpha=1.0, beta=1.0, bound="norms")
     torch.testing.assert_close(value, worst(added, y), rtol=1e-9, atol=1e-9)
 
@@ -63,7 +63,7 @@ def test_second_repair_is_tau_plus_its_own_zeta_when_no_weight_before_the_last_l
 def test_certified_cross_entropy_is_never_below_the_cross_entropy_at_a_corner():
     g = torch.Generator().manual_seed(2)
     W = nsr.mlp_init((2, 2, 2), g, torch.float64)
-    x, y, xi = torch.rand(1, 2, generator=g, dtype=torch.float64), torch.tensor([1]), Budget.uniform(0.1, 0.1, 2)
+    x, y, xi = torch.rand(1, 2, generator=g, dtype=torch.float64), torch.tensor([1]), Budget(0.1, (0.1,) * 2)
     corners = torch.stack([F.cross_entropy(nsr.mlp(W_hat)(x_hat), y) for x_hat, W_hat in xi.corners(x, W)])
     assert len(corners) == 2**10
     assert corners.max() <= loss.certified_ce(W, x, y, xi)
