@@ -32,7 +32,7 @@ class AttackResult(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The share of inputs that are still classified as y."""
-        return 1 - int(self.broken.sum()) / len(self.broken)
+        return int((~self.broken).sum()) / len(self.broken)
 
 
 def joint_pgd(

@@ -87,6 +87,8 @@ def _elided_rows(last: LayerBall, j: Tensor) -> tuple[Tensor, Tensor]:
 
     For the pairs (i, j[b, p]): [B, P, K, n_{L-1}] and [B, P, K].
     """
+    if last.W.numel() * len(last.W) <= MOST:  # one table of all pairs, from which rows are taken
+        return (last.W - last.W[:, None] + 2 * last.eps)[j], _difference_of_biases(last, j)
     return last.W - last.W[j][:, :, None] + 2 * last.eps, _difference_of_biases(last, j)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nsr import Budget, Network, attack, data, mlp, mlp_init, training
-from nsr.attack import PAPER, STRONG, Ascent, joint_pgd, strong, survivors
+from nsr.attack import PAPER, STRONG, Ascent, Attack, joint, joint_pgd, reference, robust_accuracy, run, survivors
 from nsr.network import mlp_forward
 
 L = 3
@@ -59,23 +59,8 @@ def accuracy(net, x, y, xi, how=PAPER, **scope):
     return float(survivors(net, x, y, [xi], how, **scope).double().mean())
 
 
-def short(how: attack.Attack, steps: int) -> attack.Attack:
-    return replace(
-        how,
-        members=tuple(replace(a, steps=steps) for a in how.members),
-        polish=tuple(replace(a, steps=steps) for a in how.polish),
-    )
-
-
-def transcribed(net, x, y, xi, steps, step_x, step_w):
-    """The paper's two update lines, letter by letter, with x clipped to [0, 1] besides."""
-    x_t, W_t = x, net.W
-    for _ in range(steps):
-        x_t, W_t = x_t.clone().requires_grad_(), [W_m.clone().requires_grad_() for W_m in W_t]
-        nn.functional.cross_entropy(net.forward(tuple(W_t), x_t), y, reduction="sum").backward()
-        x_t = xi.clip_x(x_t.detach() + step_x * x_t.grad.sign(), x, (0.0, 1.0))
-        W_t = xi.clip_W([W_m.detach() + step_w * W_m.grad.sign() for W_m in W_t], net.W)
-    return x_t, W_t
+def short(how: Attack, steps: int) -> Attack:
+    return how.with_steps(steps / how.members[0].steps)
 
 
 # what the paper says ------------------------------------------------------------------------------------------------
@@ -84,15 +69,15 @@ def transcribed(net, x, y, xi, steps, step_x, step_w):
 @pytest.mark.parametrize("eps_x, eps_w", [(0.05, 0.004), (0.05, 0.0), (0.0, 0.004)])
 def test_the_default_is_the_papers_attack_to_the_letter(net, test, eps_x, eps_w):
     xi = Budget(eps_x, (eps_w,) * L)
-    x_hat, W_hat = joint_pgd(net, *test, xi)
-    x_ref, W_ref = transcribed(net, *test, xi, 100, 0.01, 0.0005)
+    x_hat, W_hat, _ = joint_pgd(net, *test, xi)
+    x_ref, W_ref = reference.joint_pgd(net, *test, xi)
     torch.testing.assert_close(net.at(W_hat)(x_hat), net.at(W_ref)(x_ref), rtol=1e-9, atol=1e-9)
 
 
 def test_the_attack_stays_inside_both_balls_and_the_box_and_leaves_the_network_alone(net, test):
     x, y = test
     before, xi = [W_m.clone() for W_m in net.W], Budget(0.1, (0.001, 0.01, 0.1))
-    x_hat, W_hat = joint_pgd(net, x, y, xi)
+    x_hat, W_hat, _ = joint_pgd(net, x, y, xi)
     assert torch.equal(xi.clip_x(x_hat, x, (0.0, 1.0)), x_hat)
     assert all(torch.equal(V, clipped) for V, clipped in zip(W_hat, xi.clip_W(W_hat, net.W), strict=True))
     assert all(torch.equal(V, U) for V, U in zip(net.W, before, strict=True))
@@ -100,37 +85,37 @@ def test_the_attack_stays_inside_both_balls_and_the_box_and_leaves_the_network_a
 
 
 def test_without_a_box_inputs_leave_the_unit_interval(net, test):
-    x_hat, _ = joint_pgd(net, *test, Budget(0.1, (0.0,) * L), steps=10, box=None)
+    x_hat, *_ = joint_pgd(net, *test, Budget(0.1, (0.0,) * L), steps=10, box=None)
     assert x_hat.min() < 0 and x_hat.max() > 1
 
 
-@pytest.mark.parametrize("how", ["joint_pgd", "strong"])
+@pytest.mark.parametrize("how", ["joint_pgd", "run"])
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 def test_a_zero_radius_leaves_its_tensor_bit_identical(how, kind, net, cnn, test):
     network = net if kind == "mlp" else Network.from_module(cnn)
     x = test[0][:20]
     y = network(x).argmax(1)
     zeros, some = (0.0,) * len(network.W), (0.01,) * len(network.W)
-    run = getattr(attack, how)
+    attacked = getattr(attack, how)
     assert torch.equal(run(network, x, y, Budget(0.0, some))[0], x)
-    x_hat, W_hat = run(network, x, y, Budget(0.1, zeros))
+    x_hat, W_hat, _ = attacked(network, x, y, Budget(0.1, zeros))
     assert not torch.equal(x_hat, x) and all(torch.equal(V, U) for V, U in zip(W_hat, network.W, strict=True))
     first_only = Budget(0.1, (0.01, *zeros[1:]))
-    changed = [not torch.equal(V, U) for V, U in zip(run(network, x, y, first_only)[1], network.W, strict=True)]
+    changed = [not torch.equal(V, U) for V, U in zip(attacked(network, x, y, first_only).W_hat, network.W, strict=True)]
     assert changed == [True] + [False] * (len(network.W) - 1)
-    x_hat, W_hat = run(network, x, y, Budget(0.0, zeros))
+    x_hat, W_hat, _ = attacked(network, x, y, Budget(0.0, zeros))
     assert torch.equal(x_hat, x) and all(torch.equal(V, U) for V, U in zip(W_hat, network.W, strict=True))
 
 
 def test_zero_steps_are_the_identity(net, test):
-    x_hat, W_hat = joint_pgd(net, *test, Budget(0.1, (0.01,) * L), steps=0)
+    x_hat, W_hat, _ = joint_pgd(net, *test, Budget(0.1, (0.01,) * L), steps=0)
     assert torch.equal(x_hat, test[0]) and all(torch.equal(V, U) for V, U in zip(W_hat, net.W, strict=True))
 
 
 # one path by hand, one by autograd ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scope", [{}, {"weights": "batch", "n": 7}, {"weights": "per_sample"}])
+@pytest.mark.parametrize("scope", [{}, {"images_per_W": 7}, {"images_per_W": 1}])
 @pytest.mark.parametrize("how", [PAPER, short(STRONG, 10)], ids=["paper", "strong"])
 def test_gradients_by_hand_and_by_autograd_give_the_same_attack(net, test, scope, how):
     x, y = test[0][:60], test[1][:60]
@@ -164,8 +149,8 @@ def test_a_cnn_with_batch_norm_is_attacked_and_left_alone(cnn, test):
     net, (x, _) = Network.from_module(cnn), test
     before = {name: t.clone() for name, t in cnn.state_dict().items()}
     y = net(x).argmax(1)
-    for scope in ({}, {"weights": "batch", "n": 50}, {"weights": "per_sample"}):
-        how = attack.Attack((Ascent(steps=10),))
+    for scope in ({}, {"images_per_W": 50}, {"images_per_W": 1}):
+        how = Attack((Ascent(steps=10),))
         assert accuracy(net, x[:100], y[:100], Budget(0.03, (0.003,) * len(net.W)), how, **scope) < 0.9
     assert all(torch.equal(t, before[name]) for name, t in cnn.state_dict().items())
 
@@ -174,14 +159,17 @@ def test_a_cnn_with_batch_norm_is_attacked_and_left_alone(cnn, test):
 def test_all_cells_at_once_as_on_cuda_leave_what_one_after_another_leaves(net, test, how):
     x, y = test[0][:50], test[1][:50]
     cells = [Budget(eps_x, (eps_w,) * L) for eps_x in (0.0, 0.03, 0.06) for eps_w in (0.0, 0.005, 0.01)]
-    assert torch.equal(attack._cells_at_once(net, x, y, cells, how, (0.0, 1.0)), survivors(net, x, y, cells, how))
+    assert torch.equal(
+        joint._cells_at_once(net, x, y, cells, how, (0.0, 1.0), [[]] * len(how.ascents)),
+        survivors(net, x, y, cells, how),
+    )
 
 
 # who the weight attacker is -----------------------------------------------------------------------------------------
 
 
 def test_the_more_inputs_share_one_w_hat_the_weaker_its_attacker(net, test):
-    scopes = {"weights": "shared"}, {"weights": "batch", "n": 10}, {"weights": "per_sample"}
+    scopes = {"images_per_W": None}, {"images_per_W": 10}, {"images_per_W": 1}
     cells = [Budget(eps_x, (eps_w,) * L) for eps_x, eps_w in ((0.0, 0.02), (0.02, 0.01), (0.05, 0.02))]
     shared, batch, own = (survivors(net, *test, cells, **scope).double().mean() for scope in scopes)
     assert shared > batch > own
@@ -190,10 +178,10 @@ def test_the_more_inputs_share_one_w_hat_the_weaker_its_attacker(net, test):
 def test_a_batch_is_attacked_as_if_it_were_alone(net, test):
     x, y = test[0][:25], test[1][:25]
     xi = Budget(0.05, (0.01,) * L)
-    x_hat, W_hat = joint_pgd(net, x, y, xi, images_per_W=10)
+    x_hat, W_hat, _ = joint_pgd(net, x, y, xi, images_per_W=10)
     assert [len(V) for V in W_hat] == [3] * L
     for g, rows in enumerate((slice(0, 10), slice(10, 20), slice(20, 25))):
-        x_alone, W_alone = joint_pgd(net, x[rows], y[rows], xi)
+        x_alone, W_alone, _ = joint_pgd(net, x[rows], y[rows], xi)
         torch.testing.assert_close(x_hat[rows], x_alone)
         for V, U in zip(W_hat, W_alone, strict=True):
             torch.testing.assert_close(V[g], U)
@@ -252,7 +240,7 @@ def test_every_ingredient_of_the_strong_attack_changes_something(net, test):
     }
 
     def logits(ascent):
-        x_hat, W_hat = strong(net, x, y, xi, attack=attack.Attack((ascent,)))
+        x_hat, W_hat, _ = run(net, x, y, xi, Attack((ascent,)))
         return net.at(W_hat)(x_hat)
 
     plain = logits(base)
@@ -262,7 +250,7 @@ def test_every_ingredient_of_the_strong_attack_changes_something(net, test):
 
 def test_polish_and_more_members_only_lower_accuracy(net, test):
     xi = Budget(0.05, (0.01,) * L)
-    steps = short(STRONG, 20)
+    steps = short(STRONG, 40)
     one = replace(steps, members=steps.members[:1], polish=())
     ensemble = replace(steps, polish=())
     left = [survivors(net, *test, [xi], how)[0] for how in (one, ensemble, steps)]
@@ -273,7 +261,7 @@ def test_polish_and_more_members_only_lower_accuracy(net, test):
 def test_the_best_iterate_is_at_least_as_strong_as_the_last(net, test):
     last = Ascent(steps=20, step_x=2.0, step_w=2.0, in_radii=True, loss_x="margin", loss_w="margin")
     cells = [Budget(0.05, (0.01,) * L), Budget(0.06, (0.0,) * L), Budget(0.0, (0.01,) * L)]
-    hows = [attack.Attack((replace(last, keep_best=keep),)) for keep in (True, False)]
+    hows = [Attack((replace(last, keep_best=keep),)) for keep in (True, False)]
     best, plain = (survivors(net, *test, cells, how).double().mean(1) for how in hows)
     assert (best <= plain).all() and (best < plain).any()
 
@@ -294,8 +282,62 @@ def test_input_only_results_agree_with_foolbox(net, test):
     for eps_x in (0.03, 0.1):
         pgd = foolbox.attacks.LinfPGD(abs_stepsize=0.01, steps=40, random_start=False)
         _, _, broken = pgd(oracle, x, y, epsilons=eps_x)
-        ours = accuracy(net, x, y, Budget(eps_x, (0.0,) * L), attack.Attack((Ascent(steps=40),)))
+        ours = accuracy(net, x, y, Budget(eps_x, (0.0,) * L), Attack((Ascent(steps=40),)))
         assert abs(ours - float((~broken).double().mean())) <= 0.005
+
+
+# what comes back, and where it starts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images_per_W", [None, 7, 1])
+@pytest.mark.parametrize("eps_w", [0.0, 0.02])
+def test_what_is_broken_is_broken_at_the_point_that_comes_back(net, test, images_per_W, eps_w):
+    x, y = test[0][:30], test[1][:30]
+    found = run(net, x, y, Budget(0.04, (eps_w,) * L), PAPER, images_per_W=images_per_W)
+    groups = range(len(x)) if images_per_W is None else [b // images_per_W for b in range(len(x))]
+    weights = [found.W_hat if images_per_W is None else [V[g] for V in found.W_hat] for g in groups]
+    z = torch.cat([net.at(W_hat)(found.x_hat[b : b + 1]) for b, W_hat in enumerate(weights)])
+    assert torch.equal(z.argmax(1) != y, found.broken) and found.broken.any()
+    assert found.accuracy == robust_accuracy(net, x, y, Budget(0.04, (eps_w,) * L), PAPER, images_per_W=images_per_W)
+
+
+@pytest.mark.parametrize(("eps_w", "images_per_W"), [(0.0, None), (0.01, 1), (0.01, 5)])
+def test_random_starts_do_not_hang_on_how_the_inputs_are_cut(net, test, eps_w, images_per_W, monkeypatch):
+    x, y, xi = test[0][:20], test[1][:20], Budget(0.05, (eps_w,) * L)
+    how = Attack.pgd(steps=0, random_start=True)
+
+    def found():
+        return run(net, x, y, xi, how, images_per_W=images_per_W, generator=torch.Generator().manual_seed(3))
+
+    whole = found()
+    monkeypatch.setattr(joint, "FEW", sum(V.numel() for V in net.W))
+    monkeypatch.setattr(joint, "CHUNK", 64 * 5)
+    parts = found()
+    assert torch.equal(whole.x_hat, parts.x_hat)
+    assert all(torch.equal(V, U) for V, U in zip(whole.W_hat, parts.W_hat, strict=True))
+    assert len({tuple(row) for row in (whole.x_hat - x).tolist()}) == len(x)  # no two inputs start alike
+
+
+def test_one_generator_gives_each_restart_a_start_of_its_own_and_the_same_ones_again(net, test):
+    x, y, xi = test[0][:10], test[1][:10], Budget(0.05, (0.01,) * L)
+    first, again, other = (
+        joint_pgd(net, x, y, xi, steps=0, generator=torch.Generator().manual_seed(seed)).x_hat for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, x)
+    assert len(Attack.pgd(restarts=3).ascents) == 4
+
+
+def test_restarts_never_leave_more(net, test):
+    xi, few = Budget(0.04, (0.0,) * L), Attack.pgd(steps=5)
+    left = [survivors(net, *test, [xi], replace(few, restarts=n))[0] for n in (0, 1, 3)]
+    assert all(bool((more <= less).all()) for less, more in zip(left, left[1:], strict=False))
+    assert left[-1].sum() < left[0].sum()
+
+
+def test_only_the_named_tensors_move(net, test):
+    x, y = test[0][:10], test[1][:10]
+    found = run(net, x, y, Budget.uniform(0.02, 0.01, net, only="W2"), PAPER)
+    assert [torch.equal(V, U) for V, U in zip(found.W_hat, net.W, strict=True)] == [True, False, True]
 
 
 # what does not fit is refused ---------------------------------------------------------------------------------------
@@ -304,9 +346,8 @@ def test_input_only_results_agree_with_foolbox(net, test):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"weights": "everyone"}, "unknown weight attacker"),
-        ({"n": 10}, "takes its size as n"),
-        ({"weights": "batch"}, "takes its size as n"),
+        ({"images_per_W": 0}, "a whole number from 1"),
+        ({"images_per_W": True}, "a whole number from 1"),
         ({"y": torch.full((300,), 10)}, "10 classes"),
         ({"y": torch.zeros(3, dtype=torch.long)}, "one whole-numbered label"),
         ({"xi": Budget(0.1, (0.1,))}, "weight radii"),
@@ -331,13 +372,13 @@ def test_an_unknown_loss_or_start_is_refused():
     with pytest.raises(ValueError, match="choose one of cross_entropy"):
         Ascent(loss_x="hinge")
     with pytest.raises(ValueError, match="choose from found"):
-        attack.Attack(starts=("random",))
+        Attack(starts=("random",))
 
 
-@pytest.mark.parametrize(("weights", "n"), [("batch", 3), ("per_sample", None)])
-def test_of_no_inputs_there_are_no_weights_but_tensors_of_the_right_shape(net, test, weights, n):
+@pytest.mark.parametrize("images_per_W", [3, 1])
+def test_of_no_inputs_there_are_no_weights_but_tensors_of_the_right_shape(net, test, images_per_W):
     x, y = (t[:0] for t in test)
-    x_hat, W_hat = joint_pgd(net, x, y, Budget(0.1, (0.01,) * L), weights=weights, n=n)
+    x_hat, W_hat, _ = joint_pgd(net, x, y, Budget(0.1, (0.01,) * L), images_per_W=images_per_W)
     assert x_hat.shape == x.shape and [V.shape for V in W_hat] == [(0, *V.shape) for V in net.W]
 
 
@@ -351,7 +392,7 @@ def test_labels_of_any_whole_number_type_are_labels(net, test, dtype):
 def test_inputs_and_weights_that_carry_a_graph_are_attacked_without_a_warning(net, test):
     x, y, xi = test[0][:8], test[1][:8], Budget(0.1, (0.01,) * L)
     tracked = net.at(V.clone().requires_grad_() for V in net.W)
-    x_hat, W_hat = joint_pgd(tracked, x.clone().requires_grad_(), y, xi, steps=3)
+    x_hat, W_hat, _ = joint_pgd(tracked, x.clone().requires_grad_(), y, xi, steps=3)
     assert torch.equal(x_hat, joint_pgd(net, x, y, xi, steps=3)[0]) and not any(V.requires_grad for V in W_hat)
 
 
@@ -373,7 +414,7 @@ def test_inference_mode_and_its_tensors_change_nothing(cnn, test):
         (lambda net, x, y: (net, x * float("nan"), y, {}), "NaN or infinite"),
         (lambda net, x, y: (net.at(V / 0 for V in net.W), x, y, {}), "NaN or infinite"),
         (lambda net, x, y: (net, x, y > 0, {}), "whole-numbered label"),
-        (lambda net, x, y: (net, x, y, {"weights": "batch", "n": 2.5}), "a whole number from 1"),
+        (lambda net, x, y: (net, x, y, {"images_per_W": 2.5}), "a whole number from 1"),
         (lambda net, x, y: (net, x, y, {"box": (1, 0)}), "low < high"),
     ],
 )

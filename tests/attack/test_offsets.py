@@ -96,13 +96,13 @@ def rows(trained):
     few = Attack((Ascent(steps=40),))  # matrices for each input take their time
 
     def left(network, attack, images_per_W=1):
-        return torch.tensor(contour.attacked(network, part.x, part.y, cells, attack, weights=weights))
+        return torch.tensor(contour.attacked(network, part.x, part.y, cells, attack, images_per_W=images_per_W))
 
     return {
         "offsets, paper": left(by_neuron(net), few),
         "matrices, paper": left(net, few),
         "offsets": left(by_neuron(net), STRONG),
-        "shared": left(net, STRONG, "shared"),
+        "shared": left(net, STRONG, None),
         "certified": torch.tensor(contour.certifiable(net, part.x, part.y, cells)),
     }
 
@@ -120,7 +120,7 @@ def test_the_weights_behind_the_offsets_an_attack_finds_break_the_network_itself
     net, part = trained
     xi = Budget.uniform(0.05, 0.004, net)
     seen = by_neuron(net)
-    x_hat, t = run(seen, part.x, part.y, xi, STRONG, images_per_W=1)
+    x_hat, t, _ = run(seen, part.x, part.y, xi, STRONG, images_per_W=1)
     broken = ~survivors(seen, part.x, part.y, [xi], STRONG, images_per_W=1)[0]
     assert 10 < int(broken.sum()) < len(part)
     for i in broken.nonzero().flatten().tolist():
