@@ -33,9 +33,10 @@ pdf: setup ## print the whole book into one file, _build/pdf/book.pdf; needs Chr
 chapters: setup ## execute every chapter again, in place, with its default parameters
 	@$(BIN)/python -m nsr.book
 
-lint: setup ## check style, notebooks included
+lint: setup ## check style, notebooks included, and that every import points down
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
 
 constraints: ## install the newest allowed releases into _build/constraints and freeze them into constraints.txt
 	@.ci/setup freeze

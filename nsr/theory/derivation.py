@@ -20,7 +20,7 @@ from nsr.budget import Budget
 from nsr.network import Weights
 from nsr.theory import counterexamples, norms
 from nsr.theory.boxes import check_input, checked_balls
-from nsr.theory.theorem import tau, zeta
+from nsr.theory.theorem import starred, tau, zeta
 
 ROUNDING = 1e-9  # lines that hold with equality are computed in two ways, which differ in the last digits
 
@@ -258,15 +258,6 @@ def second_star(p: Point) -> tuple[Step, ...]:
     return tuple(
         _step(f"h*, layer {h.m}", _l1(h.after.z_w), _l1(h_star)) for h, h_star in zip(p.hidden, stars[1:], strict=True)
     )
-
-
-def starred(W: Weights, x: Tensor, xi: Budget) -> tuple[Tensor, ...]:
-    """h^{0*} = x and h^{k*} = rho(W^{k*} h^{k-1*}) for k = 1 .. L-1; W^{m*} h = W^m h + eps_m ||h||_1 for every m."""
-    found = [x]
-    for W_m, eps in zip(W[:-1], xi.eps_w[:-1], strict=True):
-        h = found[-1]
-        found.append((h @ W_m.T + eps * _l1(h)[:, None]).relu())
-    return tuple(found)
 
 
 def telescoped(p: Point, masses: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ drift after layer m is  ||W^m||_inf * drift + eps_m * ||h^{m-1}||_1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -68,15 +68,30 @@ def printed_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, T
     """
     *hidden, _ = _bias_free(W, xi)
     check_input(x, hidden[0])
-    h, drift = x, x.new_zeros(len(x))
-    for ball in hidden:
-        reach = ball.eps * _l1(h)
+    *before, (h, _) = _starred(hidden, x)
+    drift = x.new_zeros(len(x))
+    for ball, (_, reach) in zip(hidden, before, strict=True):
         drift = norms.linf(ball.W) * drift + reach
-        h = (h @ ball.W.T + reach[:, None]).relu()
     if len(hidden) == 1:
         # PAPER: printed form counts eps_1 ||x||_1 twice at L = 2 (first and last term of the braces coincide).
         drift = 2 * drift
     return drift, h.sum(-1)
+
+
+def starred(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, ...]:
+    """h^{0*} = x and h^{k*} = rho(W^{k*} h^{k-1*}) for k = 1 .. L-1, the activations that eq. (3) takes [B, n_k]."""
+    *hidden, _ = _bias_free(W, xi)
+    return tuple(h for h, _ in _starred(hidden, x))
+
+
+def _starred(hidden: Sequence[LayerBall], x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """h^{k*} with the reach eps_{k+1} ||h^{k*}||_1 that the next layer adds to it; the last has none."""
+    h = x
+    for ball in hidden:
+        reach = ball.eps * _l1(h)
+        yield h, reach
+        h = (h @ ball.W.T + reach[:, None]).relu()
+    yield h, torch.zeros_like(h[:, 0])
 
 
 def repaired_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, Tensor]:

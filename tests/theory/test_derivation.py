@@ -138,7 +138,7 @@ def test_tau_is_the_product_of_the_right_sides_of_its_lines(L: int) -> None:
 @pytest.mark.parametrize("L", [3, 4, 5])
 def test_the_telescoped_sum_with_h_star_is_zeta_as_printed(L: int) -> None:
     p = dense_net(L)
-    masses = [h.abs().sum(1) for h in derivation.starred(p.W, p.x, p.xi)]
+    masses = [h.abs().sum(1) for h in theorem.starred(p.W, p.x, p.xi)]
     zeta = theorem.zeta(p.W, p.x, p.xi)[torch.arange(len(p.x)), p.i, p.j]
     torch.testing.assert_close(derivation.telescoped(p, masses), zeta, rtol=1e-11, atol=0)
     torch.testing.assert_close(derivation.printed(p).right, zeta, rtol=0, atol=0)
@@ -146,7 +146,7 @@ def test_the_telescoped_sum_with_h_star_is_zeta_as_printed(L: int) -> None:
 
 def test_two_layers_as_printed_count_the_first_layers_radius_twice() -> None:
     p = dense_net(2)
-    masses = [h.abs().sum(1) for h in derivation.starred(p.W, p.x, p.xi)]
+    masses = [h.abs().sum(1) for h in theorem.starred(p.W, p.x, p.xi)]
     extra = theorem.pair_norms(p.W[-1])[p.i, p.j] * p.xi.eps_w[0] * masses[0]
     torch.testing.assert_close(derivation.telescoped(p, masses) + extra, derivation.printed(p).right)
 
@@ -171,7 +171,7 @@ def test_h_star_is_the_net_with_every_weight_at_its_starred_corner(p: Point) -> 
             h = torch.einsum("bij,bj->bi", W_m + eps * p.x.sign()[:, None, :], p.x).relu()
         else:
             h = (h @ (W_m + eps).T).relu()
-        torch.testing.assert_close(derivation.starred(p.W, p.x, p.xi)[m], h)
+        torch.testing.assert_close(theorem.starred(p.W, p.x, p.xi)[m], h)
 
 
 @settings(max_examples=60, deadline=None)
