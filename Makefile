@@ -5,7 +5,7 @@ export OMP_NUM_THREADS := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-browser book pdf chapters lint constraints clean
+.PHONY: help setup test test-fast test-browser book pdf chapters lint constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -15,6 +15,9 @@ setup: ## make .venv from constraints.txt; does nothing when it is up to date
 
 test: setup ## run every test: pytest, then every chapter against its committed outputs (nbval)
 	@$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg tests chapters
+
+test-fast: setup ## an answer in under a minute: no training, no killed processes, no notebooks
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests
 
 # --all: pages kept from an earlier build would keep their warnings to themselves
 book: setup ## build the book into _build/html

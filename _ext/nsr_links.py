@@ -43,7 +43,7 @@ def used(root: Path) -> dict[str, list[str]]:
     packages = {path.stem for path in (root / "nsr").glob("*.py")} | {p.parent.name for p in root.glob("nsr/*/*.py")}
     lent = {  # names that `nsr` itself lends from its modules: Budget -> budget
         alias.name: node.module.removeprefix("nsr.")
-        for node in ast.parse((root / "nsr" / "__init__.py").read_text()).body
+        for node in ast.walk(ast.parse((root / "nsr" / "__init__.py").read_text()))
         if isinstance(node, ast.ImportFrom) and node.module != "nsr"
         for alias in node.names
     }

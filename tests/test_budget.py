@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsr import Budget, mlp
+from nsr import Budget, Network, mlp
 from nsr.budget import MOST_CORNERS, layer_balls
 
 
@@ -76,7 +76,28 @@ def test_a_budget_cannot_be_changed():
 
 
 def test_uniform_gives_every_layer_the_same_radius():
-    assert Budget(0.1, (0.2,) * 3) == Budget(0.1, (0.2, 0.2, 0.2))
+    network = mlp(weights((2, 3), (2, 2), (2, 2)))
+    assert Budget.uniform(0.1, 0.2, network) == Budget(0.1, (0.2, 0.2, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("only", "moving"),
+    [("W2", "W2"), ("b", "b1 b2"), ("W*", "W1 W2"), (lambda name: name.endswith("1"), "W1 b1"), (None, "W1 b1 W2 b2")],
+)
+def test_radii_can_be_given_by_name(only, moving):
+    network = mlp((*weights((2, 3), (2,)), *weights((4, 2), (4,))))
+    for xi in (Budget.uniform(0.1, 0.2, network, only), Budget.relative(0.1, 0.2, network, only)):
+        assert [name for name, e in zip(network.names, xi.eps_w, strict=True) if e] == moving.split()
+
+
+def test_one_name_is_that_tensor_alone_and_not_those_it_is_a_part_of():
+    network = Network(weights((2, 3), (2, 2)), lambda W, x: x, ("0.weight", "10.weight"))
+    assert Budget.uniform(0.1, 0.2, network, "0.weight").eps_w == (0.2, 0.0)
+
+
+def test_a_choice_that_names_no_tensor_is_refused_and_the_names_are_told():
+    with pytest.raises(ValueError, match="only='conv' names none of the weight tensors W1, W2"):
+        Budget.uniform(0.1, 0.2, mlp(weights((2, 3), (2, 2))), only="conv")
 
 
 @pytest.mark.parametrize("radii", [(), (0.1,), (0.1, 0.1, 0.1)])
@@ -203,7 +224,7 @@ def test_corner_tensors_keep_shapes_and_fit_the_network():
 def test_a_ball_with_too_many_corners_is_refused_before_any_work(shapes):
     W = tuple(torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match="too many to enumerate"):
-        next(Budget.uniform(0.0, 0.1, mlp(W)).corners(torch.zeros(1, 10), W))
+        next(Budget(0.0, (0.1,) * len(W)).corners(torch.zeros(1, 10), W))
 
 
 def test_the_largest_ball_that_is_enumerated_has_twenty_free_entries():
@@ -226,7 +247,7 @@ def test_a_relative_radius_is_a_share_of_the_mean_weight():
 def test_relative_radii_follow_a_rescaling_between_layers(c, seed):
     W = weights((4, 3), (2, 4), seed=seed)
     scaled = (c * W[0], W[1] / c)
-    here, there = Budget.relative(0.1, 0.3, mlp(W)), Budget.relative(0.1, 0.3, scaled)
+    here, there = Budget.relative(0.1, 0.3, mlp(W)), Budget.relative(0.1, 0.3, mlp(scaled))
     assert there.eps_w == pytest.approx((c * here.eps_w[0], here.eps_w[1] / c), rel=1e-12)
     x = torch.rand(5, 3, dtype=torch.float64)
     torch.testing.assert_close(mlp(scaled)(x), mlp(W)(x), rtol=1e-12, atol=1e-12)  # the same function

@@ -79,7 +79,7 @@ def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict
         state = State(state.epoch, state.W, state.optimiser, state.generator, tuple(history))
         write_checkpoint(folder, spec, state, circumstances["code"])
         return
-    seconds = round(sum(record.pop("seconds", 0.0) for record in history), 1)
+    seconds = round(sum(record.pop("seconds", 0.0) for record in history), 3)
     write_whole(folder / "spec.json", spec.model_dump_json(indent=1).encode() + b"\n")
     write_whole(folder / "history.json", as_json(history))
     training = {**circumstances, "seconds": seconds}

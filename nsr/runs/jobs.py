@@ -44,7 +44,7 @@ class Job:
         finally:
             torch.set_num_threads(threads)
             torch.set_flush_denormal(False)
-        seconds = round(time.perf_counter() - started, 2)
+        seconds = round(time.perf_counter() - started, 3)
         return value, {**here, "seconds": seconds, "code": dict(code)}
 
 

@@ -10,6 +10,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from nsr import book, paths
+from nsr.book import notebooks
 
 DOT = base64.b64encode(b"a picture").decode()
 
@@ -25,9 +26,9 @@ def write_chapter(folder: Path, *sources: str) -> Path:
 
 def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_time_or_path(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 3  # how many", "n * 2")
-    book.execute(chapter)
+    notebooks.execute(chapter)
     first = chapter.read_bytes()
-    book.execute(chapter)
+    notebooks.execute(chapter)
     assert chapter.read_bytes() == first
     text = first.decode()
     assert str(tmp_path) not in text and "papermill" not in text and "start_time" not in text
@@ -39,7 +40,7 @@ def test_a_chapter_that_fails_is_left_as_it_was(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 0", "1 / n")
     before = chapter.read_bytes()
     with pytest.raises(PapermillExecutionError, match="ZeroDivisionError"):
-        book.execute(chapter)
+        notebooks.execute(chapter)
     assert chapter.read_bytes() == before
     assert list(tmp_path.iterdir()) == [chapter]
 

@@ -9,14 +9,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsr import Budget, certify, margins, mlp
-from nsr.certify import METHODS, certified, margin_upper_bound
+from nsr import Budget, certify, margins, mlp, mlp_init
+from nsr.budget import LayerBall
+from nsr.certify import METHODS, linear
+from nsr.certify import margins as ladder
 from nsr.theory import theorem
+from nsr.theory.boxes import rounding
 
 SOUND = tuple(m for m in METHODS if m != "printed")
 LADDER = ("norms", "repaired", "telescoped", "interval", "crown")  # loosest first
 SIZES = {2: (4, 5, 3), 3: (4, 5, 3, 3), 4: (4, 5, 3, 6, 3), 5: (4, 5, 3, 6, 2, 4)}
 BOXES = {"no box": None, "pixels": (0.0, 1.0), "signed box": (-1.0, 1.0)}
+
+
+def margin_upper_bound(W, x, xi, *, box=None, **how):
+    """Of the network with these weights, its inputs of any sign unless a box is named."""
+    return certify.margin_upper_bound(mlp(W), x, xi, box=box, **how)
+
+
+def certified(W, x, y, xi, *, box=None, **how):
+    return certify.certified(mlp(W), x, y, xi, box=box, **how)
 
 
 def torched(arrays, dtype=torch.float64):
@@ -87,7 +99,7 @@ def test_labels_may_be_whole_numbers_of_any_width(dtype):
     for method in METHODS:
         assert (bound(arrays, x, xi, method, y=y.to(dtype)) == bound(arrays, x, xi, method, y=y)).all()
     W, inputs = torched(arrays), torch.tensor(x)
-    assert torch.equal(certified(mlp(W), inputs, y.to(dtype), xi), certified(mlp(W), inputs, y, xi))
+    assert torch.equal(certified(W, inputs, y.to(dtype), xi), certified(W, inputs, y, xi))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -324,7 +336,9 @@ def test_the_size_of_chunks_changes_no_bound(method, chunk, monkeypatch):
     x[3:5] *= -1  # so that chunks differ in whether all inputs are non-negative
     y = torch.arange(17) % 3
     plain, labelled = bound(arrays, x, xi, method), bound(arrays, x, xi, method, y=y)
-    monkeypatch.setattr(certify, "CHUNK", chunk)
+    for module in (ladder, linear):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+        monkeypatch.setattr(module, "MOST", chunk)
     np.testing.assert_allclose(bound(arrays, x, xi, method), plain, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(bound(arrays, x, xi, method, y=y), labelled, rtol=1e-12, atol=1e-12)
 
@@ -352,7 +366,7 @@ def test_gradients_agree_with_finite_differences(method, L, box):
     other = torch.tensor([1, 2])  # the diagonal is 0 and has nothing to differentiate
 
     def target(x, *W):
-        return margin_upper_bound(mlp(W), x, xi, method=method, box=BOXES[box], y=y).gather(1, other[:, None])
+        return margin_upper_bound(W, x, xi, method=method, box=BOXES[box], y=y).gather(1, other[:, None])
 
     assert torch.autograd.gradcheck(target, inputs)
 
@@ -416,7 +430,7 @@ def test_a_float32_bound_is_never_below_the_exact_margin_even_with_next_to_no_bu
     exact, scale = exact_margins(arrays, x)
     off_diagonal = ~np.eye(4, dtype=bool)
     for method in SOUND:
-        found = bound(arrays, x, Budget.uniform(radius, radius, len(arrays)), method, torch.float32)
+        found = bound(arrays, x, Budget(radius, (radius,) * len(arrays)), method, torch.float32)
         # float64's own error on `exact` is far below what float32 must leave room for
         assert (found - exact + 1e-13 * scale >= 0)[:, off_diagonal].all(), method
     naive = margins(mlp(torched(arrays, torch.float32))(torch.tensor(x, dtype=torch.float32))).double().numpy()
@@ -428,7 +442,7 @@ def test_the_printed_bound_is_the_printed_formula_and_nothing_is_added_for_round
     W, inputs = torched(arrays, torch.float32), torch.tensor(x, dtype=torch.float32)
     xi = Budget.uniform(1e-3, 1e-4, mlp(W))
     formula = margins(mlp(W)(inputs)) + theorem.tau(W, xi) + theorem.zeta(W, inputs, xi)
-    assert torch.equal(margin_upper_bound(mlp(W), inputs, xi, method="printed").tril(-1), formula.tril(-1))
+    assert torch.equal(margin_upper_bound(W, inputs, xi, method="printed").tril(-1), formula.tril(-1))
 
 
 @pytest.mark.parametrize("name", WILD)
@@ -485,7 +499,7 @@ def test_what_overflows_is_not_certified(method):
     arrays, x, xi = draw(SIZES[5])
     W, x = tuple(1e12 * U for U in torched(arrays, torch.float32)), torch.tensor(x, dtype=torch.float32)
     for y in range(4):
-        assert not certified(mlp(W), x, torch.full((len(x),), y), xi, method=method).any()
+        assert not certified(W, x, torch.full((len(x),), y), xi, method=method).any()
 
 
 # --- certified ------------------------------------------------------------------------------------------------------
@@ -509,8 +523,8 @@ def test_crown_certifies_by_default_and_whatever_looser_bounds_certify():
     y = mlp(W)(x).argmax(1)
     counts = {}
     for method in LADDER:
-        counts[method] = certified(mlp(W), x, y, xi, method=method)
-    assert torch.equal(certified(mlp(W), x, y, xi), counts["crown"])
+        counts[method] = certified(W, x, y, xi, method=method)
+    assert torch.equal(certified(W, x, y, xi), counts["crown"])
     for looser, tighter in zip(LADDER[:-1], LADDER[1:], strict=True):
         assert (counts[tighter] >= counts[looser]).all()
     assert counts["crown"].sum() > counts["norms"].sum()
@@ -534,7 +548,7 @@ def test_a_tie_is_not_certified():
     W = torch.ones(2, 3).double(), torch.ones(2, 2).double()
     y = torch.tensor([0])
     for method in SOUND:
-        assert not certified(mlp(W), torch.ones(1, 3).double(), y, Budget(0, (0, 0)), method=method)
+        assert not certified(W, torch.ones(1, 3).double(), y, Budget(0, (0, 0)), method=method)
 
 
 def test_the_printed_bound_certifies_nothing_and_says_why():
@@ -547,7 +561,7 @@ def test_the_printed_bound_certifies_nothing_and_says_why():
 def test_inputs_are_not_changed(method):
     arrays, x, xi = draw(SIZES[3], biases=True)
     W, inputs = torched(arrays), torch.tensor(x)
-    margin_upper_bound(mlp(W), inputs, xi, method=method, box=(-2.0, 2.0), y=torch.zeros(4).long())
+    margin_upper_bound(W, inputs, xi, method=method, box=(-2.0, 2.0), y=torch.zeros(4).long())
     assert all((U.numpy() == a).all() for U, a in zip((*W, inputs), (*arrays, x), strict=True))
 
 
@@ -563,7 +577,6 @@ def bad_arguments():
     spoilt = lambda t, value: torch.where(torch.arange(t.numel()).view_as(t) == 1, value, t)  # noqa: E731
     cases = {
         "a radius missing": ({"xi": Budget(0.1, (0.1, 0.1))}, "2 weight radii but the network has 3"),
-        "one layer": ({"W": W[:1], "xi": Budget(0, (0,))}, "at least two layers"),
         "no layer": ({"W": (), "xi": Budget(0, ())}, "at least one weight matrix"),
         "layers that do not chain": ({"W": (W[0], W[2], W[2])}, "takes 3 inputs but the layer before gives 5"),
         "a convolution": ({"W": (torch.ones(5, 1, 2, 2).double(), *W[1:])}, "needs a dense ReLU network"),
@@ -608,6 +621,28 @@ def test_bad_input_is_refused_with_a_sentence_by_every_method(what):
                 certified(method=method, **({"y": torch.zeros(4).long()} | arguments))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_layer_has_no_terms_of_theorem_1_and_its_exact_maximum_otherwise(method):
+    generator = torch.Generator().manual_seed(0)
+    W, b = torch.randn(3, 2, generator=generator, dtype=torch.float64), torch.randn(3, generator=generator).double()
+    x, xi = torch.tensor([[0.3, -0.2]]).double(), Budget(0.1, (0.2, 0.3))
+    if method not in ("interval", "crown"):
+        with pytest.raises(ValueError, match="at least two layers"):
+            margin_upper_bound((W, b), x, xi, method=method)
+        return
+    found = margin_upper_bound((W, b), x, xi, method=method)
+    corners = torch.stack([margins(mlp(W_hat)(x_hat))[0] for x_hat, W_hat in xi.corners(x, (W, b))])
+    torch.testing.assert_close(found[0], corners.amax(0), rtol=1e-12, atol=1e-12)
+
+
+def test_hundreds_of_classes_take_no_more_memory_than_a_chunk_of_pairs():
+    W = mlp_init((20, 8, 500), torch.Generator().manual_seed(0), torch.float64)
+    x, y = torch.rand(2, 20, generator=torch.Generator().manual_seed(1)).double(), torch.tensor([0, 499])
+    xi = Budget(0.01, (0.001, 0.001))
+    some, everything = (margin_upper_bound(W, x, xi, method="crown", y=labels) for labels in (y, None))
+    torch.testing.assert_close(some, everything[torch.arange(2), :, y])
+
+
 @pytest.mark.parametrize("method", ["CROWN", "", "ibp", None])
 def test_an_unknown_method_is_refused_and_the_known_ones_are_named(method):
     arrays, x, xi = draw(SIZES[3])
@@ -623,10 +658,10 @@ def test_the_printed_bound_refuses_biases():
 
 def test_the_rounding_room_covers_a_sum_of_rounding_errors_and_is_no_more_than_a_thousandth_at_mnist_size():
     W, b = torch.rand(128, 784) / 28, 10 * torch.rand(128)
-    room, room_b = theorem.rounding(theorem.LayerBall(W, b, 0.0, 0.0))
+    room, room_b = rounding(LayerBall(W, b, 0.0, 0.0))
     for share in (room / W.max(), room_b / b.max()):
         assert 784 * torch.finfo(W.dtype).eps / 2 < share < 1e-3
 
 
 def test_a_layer_without_bias_needs_no_room_for_one():
-    assert theorem.rounding(theorem.LayerBall(torch.ones(2, 2), None, 0.0, 0.0))[1] == 0
+    assert rounding(LayerBall(torch.ones(2, 2), None, 0.0, 0.0))[1] == 0

@@ -24,8 +24,7 @@ from dask.distributed import Client
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-import nsr.runs
-from nsr import assess, cli, data, paths
+from nsr import assess, cli, data, paths, runs
 from nsr.attack import PAPER, Ascent, Attack
 from nsr.contour import Protocol
 from nsr.paths import ROOT
@@ -409,7 +408,7 @@ def own(tmp_path, monkeypatch) -> Iterator[Path]:
     """The user's own store, no shipped one, and measurements of seconds."""
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
-    with mock.patch.dict(nsr.runs.MEASUREMENTS, KINDS, clear=True):
+    with mock.patch.dict(runs.MEASUREMENTS, KINDS, clear=True):
         yield tmp_path / "own"
 
 
@@ -423,9 +422,9 @@ def trained(*words: object) -> Path:
 def test_train_stores_a_run_and_shows_it_when_it_is_stored_already(own):
     done = nsr("train", "standard", *NET, "--seed", 3, "--set", "lr=0.05")
     folder = Path(done.stdout.splitlines()[-1].removeprefix("in "))
-    run = nsr.runs.load(folder)
+    run = runs.load(folder)
     assert folder.parent == own and "2/2" in done.stderr and "validation" in done.stderr
-    assert run.spec == nsr.runs.spec("standard", 3, dataset="digits", sizes=(64, 16, 10), images=100, epochs=2, lr=0.05)
+    assert run.spec == runs.spec("standard", 3, dataset="digits", sizes=(64, 16, 10), images=100, epochs=2, lr=0.05)
     assert f"{100 * run.history[-1]['validation']:.2f} %" in done.stdout and folder.name in done.stdout
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     again = nsr("train", "standard", *NET, "--seed", 3, "--set", "lr=5e-2")
@@ -434,7 +433,7 @@ def test_train_stores_a_run_and_shows_it_when_it_is_stored_already(own):
 
 
 def test_train_goes_on_after_ctrl_c_and_ends_in_the_same_weights(own, tmp_path, monkeypatch):
-    result, calls = nsr.runs.Job.result, []
+    result, calls = runs.Job.result, []
 
     def interrupted(job):
         calls.append(job)
@@ -442,7 +441,7 @@ def test_train_goes_on_after_ctrl_c_and_ends_in_the_same_weights(own, tmp_path, 
             raise KeyboardInterrupt
         return result(job)
 
-    monkeypatch.setattr(nsr.runs.Job, "result", interrupted)
+    monkeypatch.setattr(runs.Job, "result", interrupted)
     done = nsr("train", "standard", *NET)
     assert done.exit_code == 130 and "Traceback" not in done.output
     assert done.stderr.splitlines()[-1] == "nsr: interrupted; the same command goes on from what is stored"
@@ -533,14 +532,14 @@ def test_a_training_that_diverges_costs_one_line_and_leaves_no_run(own):
     done = nsr("train", "standard", *NET, "--set", "lr=1e30")
     assert done.exit_code == 2
     assert re.match(r"nsr: training diverged.* below lr=1e\+30$", done.stderr.splitlines()[-1])
-    assert list(nsr.runs.runs()) == []
+    assert list(runs.runs()) == []
 
 
 def test_contour_measures_a_run_named_by_the_start_of_its_name(own):
     folder = trained("standard", *NET)
     done = nsr("contour", "standard-0", "paper")
     assert done.exit_code == 0 and "2/2" in done.stderr
-    contour = nsr.runs.load(folder).contours["paper"]
+    contour = runs.load(folder).contours["paper"]
     assert f"AUC {contour.auc:.3f}" == done.stdout.splitlines()[-1]
     for eps_x, accuracies in zip(contour.grid_x, contour.accuracy, strict=True):
         (line,) = re.findall(rf"^  {eps_x:<15.3g}(.*)$", done.stdout, re.MULTILINE)
@@ -557,12 +556,12 @@ def test_contour_measures_a_copy_of_a_shipped_run_unless_its_store_is_named(own)
     done = nsr("contour", "standard-0", "paper")
     copied = f"nsr: {shipped.name} is a shipped run: copied to {own} and measured there"
     assert done.exit_code == 0 and done.stderr.splitlines().count(copied) == 1
-    assert files(shipped) == before and nsr.runs.load(own / shipped.name).contours.keys() == {"paper"}
+    assert files(shipped) == before and runs.load(own / shipped.name).contours.keys() == {"paper"}
     again = nsr("contour", "standard-0", "paper")
     assert again.stdout == done.stdout and "copied" not in again.stderr
     shutil.rmtree(own)
     named = nsr("contour", "standard-0", "paper", "--store", paths.SHIPPED)
-    assert named.stdout == done.stdout and nsr.runs.load(shipped).contours.keys() == {"paper"}
+    assert named.stdout == done.stdout and runs.load(shipped).contours.keys() == {"paper"}
     assert nsr("contour", "standard-0", "paper").stdout == done.stdout  # shown, so no copy is needed
     assert not own.exists()
 
@@ -581,7 +580,7 @@ def test_a_name_that_several_runs_begin_with_is_refused(own):
     trained("standard", *NET, "--seed", 1)
     trained("standard", *NET, "--seed", 2)
     done = nsr("contour", "standard", "paper")
-    both = ", ".join(folder.name for folder in nsr.runs.folders())
+    both = ", ".join(folder.name for folder in runs.folders())
     assert done.exit_code == 2
     assert done.stderr == f"nsr: 2 runs begin with 'standard': {both}; give more of one name\n"
 
@@ -599,7 +598,7 @@ def test_a_memory_that_does_not_suffice_costs_one_line(own, monkeypatch):
     def full(*_: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(nsr.runs.Job, "result", full)
+    monkeypatch.setattr(runs.Job, "result", full)
     done = nsr("train", "standard", *NET)
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1].startswith("nsr: the memory does not suffice: ")
@@ -613,9 +612,7 @@ def test_runs_lists_the_user_s_and_the_shipped_and_equal_ones_once(own):
     done = nsr("runs")
     header, *lines = done.stdout.splitlines()
     assert done.exit_code == 0 and [line.split("-")[1] for line in lines] == ["1", "2"]
-    assert (
-        "AUC paper" in header and f"{nsr.runs.load(first).contours['paper'].auc:.3f}" in lines[0] and " - " in lines[1]
-    )
+    assert "AUC paper" in header and f"{runs.load(first).contours['paper'].auc:.3f}" in lines[0] and " - " in lines[1]
     assert len(nsr("runs", "--store", own).stdout.splitlines()) == 2
     (own / "empty").mkdir(parents=True)
     assert nsr("runs", "--store", own / "empty").stdout.startswith("there are no runs yet: see nsr train --help")
@@ -652,33 +649,33 @@ def test_a_file_in_the_place_of_the_store_is_no_empty_store(own, tmp_path, monke
 
 
 def test_runs_lists_what_is_under_way(own):
-    spec = nsr.runs.spec("standard", dataset="digits", sizes=(64, 16, 10), images=100, epochs=2)
-    job = nsr.runs.next_job(own, spec, ())
-    nsr.runs.keep(own, job, *job.result())
+    spec = runs.spec("standard", dataset="digits", sizes=(64, 16, 10), images=100, epochs=2)
+    job = runs.next_job(own, spec, ())
+    runs.keep(own, job, *job.result())
     done = nsr("runs")
     assert done.exit_code == 0 and done.stdout.splitlines()[-1] == f"  {spec.folder}: 1 of 2 epochs"
     trained("standard", *NET)
     assert "under way" not in nsr("runs").stdout
 
 
-def test_runs_names_the_modules_that_made_a_run_stale(own, tmp_path, monkeypatch):
+def test_runs_names_the_code_that_made_a_run_stale(own, tmp_path, monkeypatch):
     trained("standard", *NET)
     shutil.copytree(paths.PACKAGE, tmp_path / "nsr", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(paths, "PACKAGE", tmp_path / "nsr")
     assert "stale" not in nsr("runs").stdout
-    with (tmp_path / "nsr" / "loss.py").open("a") as file:
+    with (tmp_path / "nsr" / "training" / "loss.py").open("a") as file:
         file.write("\nextra = 1\n")
     done = nsr("runs")
-    assert done.exit_code == 0 and done.stdout.splitlines()[1].endswith("  stale: loss")
+    assert done.exit_code == 0 and done.stdout.splitlines()[1].endswith("  stale: training.loss")
     done = nsr("train", "standard", *NET)
-    assert done.exit_code == 2 and "was computed before a change of loss; remove it" in done.stderr.splitlines()[-1]
+    assert done.exit_code == 2 and "was computed before a change of training.loss; remove it" in done.stderr.splitlines()[-1]
 
 
 @pytest.fixture
 def scheduler(own, monkeypatch) -> Iterator[str]:
     """The address of a cluster inside this process; a tuning and a reproduction of two tiny runs each."""
     numbers = {"dataset": "digits", "sizes": (64, 16, 10), "images": 100}
-    monkeypatch.setattr(nsr.runs, "spec", partial(nsr.runs.spec, **numbers))
+    monkeypatch.setattr(runs, "spec", partial(runs.spec, **numbers))
     two = {name: METHODS[name] for name in ("standard", "weight_perturb")}
     rates = {"standard": [{"lr": 0.1}, {"lr": 0.2}]}
     monkeypatch.setattr(tuning, "CANDIDATES", dict.fromkeys(METHODS, ()) | rates)
@@ -699,7 +696,7 @@ def test_tune_prints_and_writes_the_table_of_candidates(scheduler, own, tmp_path
     for record in (first, second):
         assert f"{100 * record['clean']:.2f}" in done.stdout and f"{record['auc']:.3f}" in done.stdout
     assert "10/10" in done.stderr and f"written: {tmp_path / 'table.json'}" in done.stdout
-    assert nsr(*words).stdout == done.stdout and len(list(nsr.runs.runs(own))) == 2
+    assert nsr(*words).stdout == done.stdout and len(list(runs.runs(own))) == 2
 
 
 def test_tune_lists_a_candidate_that_failed_and_ends_with_1(scheduler, own, tmp_path, monkeypatch):
@@ -715,7 +712,7 @@ def test_reproduce_compares_with_the_reference_and_a_number_apart_ends_with_1(sc
     without = nsr(*words, "--only", "standard")
     assert without.exit_code == 2 and "quick.json" in without.stderr.splitlines()[-1]
     for order in reproduce.orders("quick"):
-        nsr.runs.run(order.spec, order.measurements, store=store)
+        runs.run(order.spec, order.measurements, store=store)
     reproduce.write_reference(store, reproduce.QUICK)
     done = nsr(*words)
     assert done.exit_code == 0 and done.stdout.splitlines()[-1].startswith("4 of 4 numbers agree")
@@ -734,7 +731,7 @@ def test_reproduce_compares_with_the_reference_and_a_number_apart_ends_with_1(sc
 def test_reproduce_lists_a_run_that_failed_and_goes_on(scheduler, own, monkeypatch):
     monkeypatch.setitem(reproduce.METHODS, "at", METHODS["at"])
     for order in reproduce.orders("quick"):
-        nsr.runs.run(order.spec, order.measurements, store=own)
+        runs.run(order.spec, order.measurements, store=own)
     reproduce.write_reference(own, reproduce.QUICK)
     damaged = own / reproduce.orders("quick")[0].spec.folder / "weights.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])

@@ -88,9 +88,9 @@ def test_a_figure_of_no_run_says_so():
 @pytest.mark.parametrize(
     ("module", "line_", "stale"),
     [
-        ("loss", "_changed = 1\n", ("loss",)),
-        ("contour", "_changed = 1\n", ("contour",)),
-        ("loss", "# other words\n", ()),
+        ("training/loss", "_changed = 1\n", ("training.loss",)),
+        ("contour/measure", "_changed = 1\n", ("contour.measure",)),
+        ("training/loss", "# other words\n", ()),
         ("figures/figure_1", "_changed = 1\n", ()),  # it draws numbers and decides none
     ],
 )

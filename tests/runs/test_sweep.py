@@ -162,11 +162,11 @@ def test_earlier_orders_come_first():
 def test_only_the_client_writes(client, tmp_path, monkeypatch):
     original = nsr.runs.train_epoch
 
-    def without_a_disk(spec, checkpoint):
+    def without_a_disk(spec, begun):
         import builtins
 
         from nsr import files
-        from nsr.runs import checkpoint
+        from nsr.runs import checkpoint, compute, sealed
 
         def refuse(*arguments):
             raise AssertionError("a worker writes")
@@ -180,7 +180,7 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
         files.write_whole = sealed.write_whole = compute.write_whole = checkpoint.write_whole = refuse
         builtins.open = read_only
         try:
-            return original(spec, checkpoint)
+            return original(spec, begun)
         finally:
             builtins.open = real
             files.write_whole = sealed.write_whole = compute.write_whole = checkpoint.write_whole = kept

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import nsr.runs
 from nsr.runs import tuning
 from nsr.training import METHODS
 
@@ -45,4 +46,4 @@ def test_the_chosen_candidate_is_the_best_of_those_that_are_accurate_enough(name
 
 def test_the_search_uses_no_seed_of_a_reported_run_and_no_test_image() -> None:
     assert tuning.SEED not in range(5)
-    assert all(tuning.lab.MEASUREMENTS[name].part == "validation" for name in tuning.MEASURED)
+    assert all(nsr.runs.MEASUREMENTS[name].part == "validation" for name in tuning.MEASURED)

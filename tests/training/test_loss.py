@@ -7,7 +7,7 @@ from torch.nn import functional as F
 import nsr
 from nsr import certify
 from nsr.budget import Budget
-from nsr.network import margins
+from nsr.network import margins, mlp
 from nsr.theory import theorem
 from nsr.training import loss
 
@@ -22,7 +22,7 @@ def net_and_batch(L: int, seed: int):
 
 def regulariser(W, x, y, xi: Budget, *, alpha: float, beta: float, bound: str) -> torch.Tensor:
     """What eq. (4) adds to the cross-entropy."""
-    return alpha * loss.worst_tau(W, x, y, xi, bound) + beta * loss.worst_zeta(W, x, y, xi, bound)
+    return alpha * loss.worst_tau(mlp(W), x, y, xi, bound) + beta * loss.worst_zeta(mlp(W), x, y, xi, bound)
 
 
 def worst(table: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_certified_cross_entropy_is_never_below_the_cross_entropy_at_a_corner():
     x, y, xi = torch.rand(1, 2, generator=g, dtype=torch.float64), torch.tensor([1]), Budget(0.1, (0.1,) * 2)
     corners = torch.stack([F.cross_entropy(nsr.mlp(W_hat)(x_hat), y) for x_hat, W_hat in xi.corners(x, W)])
     assert len(corners) == 2**10
-    assert corners.max() <= loss.certified_ce(W, x, y, xi)
+    assert corners.max() <= loss.certified_ce(mlp(W), x, y, xi, None)
 
 
 def test_trades_without_perturbation_is_the_cross_entropy():

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nsr import training
 from nsr.network import Network, mlp, mlp_init
-from nsr.training import METHODS, Method
+from nsr.training import METHODS, Method, loop
 
 SHORT = {"epochs": 4, "batch": 32}
 
@@ -84,7 +84,7 @@ def test_min_max_over_weights_takes_the_gradient_at_the_attacked_weights_and_ste
     W = tuple(W_m.clone().requires_grad_() for W_m in network.W)
     terms = training.loss_terms(network, W, x, y, method, 0.0, torch.Generator().manual_seed(3))
     sum(terms.values()).backward()
-    _, V = training._opponent(network, W, x, y, method, 1.0, torch.Generator().manual_seed(3))
+    _, V = loop._opponent(network, W, x, y, method, 1.0, torch.Generator().manual_seed(3))
     there = tuple(V_m.detach().requires_grad_() for V_m in V)
     F.cross_entropy(network.forward(there, x), y).backward()
     for W_m, V_m in zip(W, there, strict=True):
