@@ -10,12 +10,14 @@ layer's bias. The parameters of `nn.Sequential(Linear, ReLU, Linear)` are theref
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from nsr.chain import NoChainError, read
 
 Weights = tuple[Tensor, ...]
 
@@ -27,13 +29,31 @@ class Layer(NamedTuple):
     b: Tensor | None
 
 
+class Affine(NamedTuple):
+    """A fixed map x' = scale * x + shift in front of the first layer, entry by entry: a normalisation of the inputs.
+
+    `scale` and `shift` are numbers or vectors [d]; no scale is 0.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.scale.to(x) + self.shift.to(x)
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
-    """f_W: the weight set `W`, the map `forward(W, x)` to the logits [B, K], and a name for each tensor of `W`."""
+    """f_W: the weight set `W`, the map `forward(W, x)` to the logits [B, K], and a name for each tensor of `W`.
+
+    `affine` and `not_dense` say what certificates may rely on: see `is_dense`.
+    """
 
     W: Weights
     forward: Callable[[Weights, Tensor], Tensor]
     names: tuple[str, ...] = ()
+    affine: Affine | None = None  # what a dense network does to its inputs before the first layer
+    not_dense: str = ""  # why this is no chain of dense and ReLU layers, where it is none
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -56,39 +76,53 @@ class Network:
 
     @property
     def is_mlp(self) -> bool:
-        """True for dense ReLU networks, the only ones whose weights alone determine f (and so can be certified)."""
+        """Whether this is `mlp(W)`: a chain of dense and ReLU layers that sees its inputs as they are."""
         return self.forward is mlp_forward
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is a chain of dense and ReLU layers, perhaps behind an affine map: what can be certified."""
+        return self.is_mlp or self.affine is not None
+
     @staticmethod
-    def from_module(module: nn.Module) -> Network:
+    def from_module(module: nn.Module, x: Tensor | None = None) -> Network:
         """Any `torch.nn.Module` as a Network, in eval mode; `W` holds its parameters in `named_parameters` order.
 
         The module is copied, so it is never touched. Batch-norm statistics stay what they are: constants of `forward`.
-        A plain chain Flatten / Linear / ReLU becomes an `mlp`, which certificates and the fast attack understand.
+        What torch.fx shows to be a chain of Linear and ReLU, behind a flattening and a normalisation by constants if it
+        has them, is taken as that, once it gives the module's own logits on `x`, or on generated inputs.
+
+        >>> from torch import nn
+        >>> network = Network.from_module(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))
+        >>> network.is_mlp, network.names
+        (True, ('0.weight', '0.bias', '2.weight', '2.bias'))
         """
-        if not isinstance(module, nn.Module):
-            raise ValueError(f"expected a torch.nn.Module, got {type(module).__name__}")
-        with torch.inference_mode(False):  # a copy made inside would be of no use to an attack outside
-            module = copy.deepcopy(module).eval().requires_grad_(False)
-        names = [name for name, _ in module.named_parameters()]
+        module = _copied(module)
+        names = tuple(name for name, _ in module.named_parameters())
         W = tuple(parameter.detach() for parameter in module.parameters())
         if not W:
             raise ValueError("this module has no parameters, so there is no weight to perturb")
-        if _is_dense_relu_chain(module):
-            return mlp(W)
+        try:
+            return _dense(module, W, names, x)
+        except NoChainError as why:
+            not_dense = str(why)
         buffers = dict(module.named_buffers())
 
         def forward(W: Weights, x: Tensor) -> Tensor:
             constants = {name: b.to(x if b.is_floating_point() else x.device) for name, b in buffers.items()}
             return torch.func.functional_call(module, (dict(zip(names, W, strict=True)), constants), (x,))
 
-        return Network(W, forward, tuple(names))
+        return Network(W, forward, names, not_dense=not_dense)
 
 
 def mlp(W: Sequence[Tensor]) -> Network:
     """The ReLU network f_W(x) = W^L rho(W^{L-1} .. rho(W^1 x)) from its matrices, bias-free as in the paper.
 
     A 1-D tensor after a matrix adds that layer's bias.
+
+    >>> import torch
+    >>> mlp((torch.eye(2), torch.ones(3, 2)))(torch.tensor([[1.0, 2.0]]))
+    tensor([[3., 3., 3.]])
     """
     W = tuple(W)
     layers(W)
@@ -147,26 +181,81 @@ def _usual_names(W: Sequence[Tensor]) -> tuple[str, ...]:
     names: list[str] = []
     m = 0
     for tensor in W:
-        m += tensor.ndim > 1 or not names or names[-1].startswith("b")
-        names.append(f"b{m}" if tensor.ndim == 1 and names and names[-1] == f"W{m}" else f"W{m}")
+        bias = tensor.ndim == 1 and bool(names) and names[-1] == f"W{m}"
+        m += not bias
+        names.append(f"b{m}" if bias else f"W{m}")
     return tuple(names)
 
 
-def _is_dense_relu_chain(module: nn.Module) -> bool:
-    """Linear, ReLU, Linear, .. in plain Sequentials, every weight used once and no hook; a leading Flatten is fine."""
-    leaves = [leaf for leaf in _leaves(module) if type(leaf) not in (nn.Identity, nn.Dropout)]
-    if leaves and type(leaves[0]) is nn.Flatten and (leaves[0].start_dim, leaves[0].end_dim) == (1, -1):
-        leaves = leaves[1:]
-    alternating = all(type(leaf) is (nn.ReLU if i % 2 else nn.Linear) for i, leaf in enumerate(leaves))
-    uses = [id(parameter) for leaf in leaves for parameter in leaf.parameters()]
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
-    return len(leaves) % 2 == 1 and alternating and len(uses) == len(set(uses)) and not hooked
+# modules ------------------------------------------------------------------------------------------------------------
+
+SAMPLES = 4  # generated inputs on which a chain has to give the module's own logits
+REMEDIES = {
+    "ScriptModule": "a TorchScript module hides its layers: pass the module that it was scripted from",
+    "DataParallel": "a DataParallel wrapper cannot be copied: pass its .module",
+    "DistributedDataParallel": "a DistributedDataParallel wrapper cannot be copied: pass its .module",
+    "OptimizedModule": "a module from torch.compile cannot be copied: pass the one that was compiled",
+}
+REMOVE = {
+    "prune": "make the pruning final with torch.nn.utils.prune.remove",
+    "weight_norm": "take it off with torch.nn.utils.remove_weight_norm",
+    "spectral_norm": "take it off with torch.nn.utils.remove_spectral_norm",
+}
 
 
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    """What a module applies, in order and as often as it does: only plain Sequentials surely chain their parts."""
-    if type(module) is not nn.Sequential:
-        yield module
-        return
-    for part in module:
-        yield from _leaves(part)
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy in eval mode that autograd can work with; what cannot be copied faithfully is refused with the remedy."""
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"expected a torch.nn.Module, got {type(module).__name__}")
+    for name, part in module.named_modules():
+        name = name or "the module"
+        for kind in type(part).__mro__:
+            if kind.__name__ in REMEDIES:
+                raise ValueError(REMEDIES[kind.__name__])
+        if "forward" in vars(part):
+            raise ValueError(
+                f"forward of {name} is set on the instance, a copy would call the original: put it in a class"
+            )
+    with torch.inference_mode(False):  # a copy made inside would be of no use to an attack outside
+        try:
+            return copy.deepcopy(module).eval().requires_grad_(False)
+        except RuntimeError:
+            hooks = (hook for part in module.modules() for hook in part._forward_pre_hooks.values())
+            kinds = {type(hook).__module__.removeprefix("torch.nn.utils.") for hook in hooks}
+            for kind in kinds & set(REMOVE):
+                raise ValueError(f"a weight of this module is computed by a hook: {REMOVE[kind]} first") from None
+            raise
+
+
+def _dense(module: nn.Module, W: Weights, names: tuple[str, ...], x: Tensor | None) -> Network:
+    """The module as a chain, once both give the same logits; `NoChainError` where it is none."""
+    chain = read(module)
+    if chain.parameters != list(names):
+        raise NoChainError("its parameters are not used once each and in their order")
+    plain = bool((chain.scale == 1).all() and (chain.shift == 0).all())
+    affine = None if plain else Affine(chain.scale, chain.shift)
+    forward = mlp_forward if plain else lambda W, x: mlp_forward(W, affine(x.flatten(1)))
+    network = Network(W, forward, names, affine)
+    for some in [x[:SAMPLES]] if x is not None else _inputs(W[0]):
+        try:
+            with torch.no_grad():
+                expected = module(some)
+        except Exception:  # an input of another shape than the module takes
+            continue
+        found = network(some)
+        if not isinstance(expected, Tensor) or found.shape != expected.shape:
+            raise NoChainError("its output is not that of its layers")
+        scale = max(1.0, float(found.abs().max()))
+        if not torch.allclose(found, expected, rtol=0, atol=1e3 * torch.finfo(found.dtype).eps * scale):
+            raise NoChainError("its layers, applied one after the other, give other logits than the module")
+        return network
+    raise NoChainError("no inputs were found on which it could be compared with its layers")
+
+
+def _inputs(W_1: Tensor) -> list[Tensor]:
+    """Inputs in [0, 1], flat and as square images of one and three channels, for a first layer W^1."""
+    generator = torch.Generator().manual_seed(0)
+    d = W_1.shape[-1]
+    x = torch.rand(SAMPLES, d, generator=generator, dtype=W_1.dtype).to(W_1.device)
+    sides = {channels: int((d / channels) ** 0.5) for channels in (1, 3)}
+    return [x, *(x.view(-1, c, s, s) for c, s in sides.items() if c * s * s == d)]

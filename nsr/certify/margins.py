@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from nsr.budget import UNIT, Box, Budget, LayerBall, layer_balls
 from nsr.certify.linear import CHUNK, MOST, activation_boxes, chunks, crown, elided
-from nsr.network import Network, Weights, margins, mlp_forward
+from nsr.network import Affine, Network, Weights, margins, mlp_forward
 from nsr.theory import norms, theorem
 from nsr.theory.boxes import check_input, checked_balls, layer_box, rounding
 
@@ -48,6 +48,8 @@ def margin_upper_bound(
     j = torch.arange(K, device=x.device).expand(len(x), K) if y is None else _labels(y, x, K)[:, None]
     wide = xi if method == "printed" else _widened(xi, balls)
     interval, columns = wide.interval(x, box), max(1, MOST // (K * d))
+    if network.affine is not None:
+        x, interval, wide = _seen(network.affine, x, interval, wide)
     rows = max(1, min(CHUNK // d, MOST // (K * d * min(columns, j.shape[1]))))
 
     def bounded(j: Tensor) -> Tensor:
@@ -146,8 +148,9 @@ def _checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[
     """The weights, and the layers with their radii, once network, inputs, budget and box make sense together."""
     if not isinstance(network, Network):
         raise ValueError(f"network must be a Network, got {type(network).__name__}; see nsr.mlp")
-    if not network.is_mlp:
-        raise ValueError("certificates are for chains of dense and ReLU layers, which this network is not")
+    if not network.is_dense:
+        why = f": {network.not_dense}" if network.not_dense else ""
+        raise ValueError(f"certificates are for chains of dense and ReLU layers, which this network is not{why}")
     balls = checked_balls(network.W, xi, least=1)
     low, high = check_input(x, balls[0])
     if box is not None and not box[0] < box[1]:
@@ -155,6 +158,17 @@ def _checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[
     if box is not None and len(x) and not box[0] <= low <= high <= box[1]:
         raise ValueError(f"x leaves the box {box}: its values span {(low, high)}; see box=None")
     return network.W, balls
+
+
+def _seen(
+    affine: Affine, x: Tensor, interval: tuple[Tensor, Tensor], xi: Budget
+) -> tuple[Tensor, tuple[Tensor, Tensor], Budget]:
+    """Inputs, their interval and radius in the coordinates of the first layer, rounded outward."""
+    scale, shift = affine.scale.to(x), affine.shift.to(x)
+    ends = [affine(end) for end in interval]
+    room = 4 * torch.finfo(x.dtype).eps * (torch.maximum(*(end.abs() for end in interval)) * scale.abs() + shift.abs())
+    eps_x = float(scale.abs().max()) * xi.eps_x + float(room.max())
+    return affine(x), (torch.minimum(*ends) - room, torch.maximum(*ends) + room), Budget(eps_x, xi.eps_w)
 
 
 def _labels(y: Tensor, x: Tensor, K: int) -> Tensor:

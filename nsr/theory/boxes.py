@@ -37,9 +37,9 @@ def _signed_spread(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`layer_box`'s mass, rise and fall for inputs of any sign; only a first layer meets them.
 
-    t < 0 mirrors t >= 0. An interval that straddles zero adds |W| r + eps max|t|, exact where it is symmetric. The exact
-    form, the larger end of W t + eps |t| entry by entry, needs a temporary [B, out, in]: on standardised inputs of 784
-    coordinates it takes 20 to 50 times as long for 0.3 % of the box at radii up to 0.1 (benchmarks/bounds.py).
+    t < 0 mirrors t >= 0. An interval that straddles zero adds |W| r + eps max|t|, exact where it is symmetric. The
+    exact form, the larger end of W t + eps |t| entry by entry, needs a temporary [B, out, in]: on standardised inputs
+    it takes 20 to 50 times as long for 0.3 % of the box at radii up to 0.1 (benchmarks/bounds.py).
     """
     W, eps = ball.W, ball.eps
     ahead = r * (lower >= 0)

@@ -668,7 +668,10 @@ def test_runs_names_the_code_that_made_a_run_stale(own, tmp_path, monkeypatch):
     done = nsr("runs")
     assert done.exit_code == 0 and done.stdout.splitlines()[1].endswith("  stale: training.loss")
     done = nsr("train", "standard", *NET)
-    assert done.exit_code == 2 and "was computed before a change of training.loss; remove it" in done.stderr.splitlines()[-1]
+    assert (
+        done.exit_code == 2
+        and "was computed before a change of training.loss; remove it" in done.stderr.splitlines()[-1]
+    )
 
 
 @pytest.fixture
