@@ -1,12 +1,15 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and know a JSON file that has been changed since."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 _ABANDONED = 3600.0  # seconds: no write takes that long, so an older partial file is that of a killed process
 
@@ -46,6 +49,40 @@ def refuse_unwritable(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(error.errno, f"nothing can be written there ({error.strerror})", str(folder)) from None
+
+
+def digested(content: dict[str, Any]) -> bytes:
+    """A JSON file that ends with the digest of what stands before it."""
+    content = {key: value for key, value in content.items() if key != "sha256"}
+    return as_json({**content, "sha256": sha256(as_json(content))})
+
+
+def read_digested(path: Path, remedy: str) -> dict[str, Any]:
+    """The content of such a file; with a byte changed it is refused."""
+    content = parsed(path, remedy)
+    if path.read_bytes() != digested(content):
+        raise StoreError(f"{path}: has been changed since it was written; {remedy}")
+    return content
+
+
+def parsed(path: Path, remedy: str = "remove it to start afresh") -> dict[str, Any]:
+    """The content of a JSON file that holds an object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: is not what it should be; {remedy}")
+    return content
+
+
+def as_json(content: Any) -> bytes:
+    """Equal contents give equal bytes: digests are taken of them."""
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _clear_abandoned(folder: Path) -> None:

@@ -10,6 +10,7 @@ layer's bias. The parameters of `nn.Sequential(Linear, ReLU, Linear)` are theref
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -106,13 +107,7 @@ class Network:
             return _dense(module, W, names, x)
         except NoChainError as why:
             not_dense = str(why)
-        buffers = dict(module.named_buffers())
-
-        def forward(W: Weights, x: Tensor) -> Tensor:
-            constants = {name: b.to(x if b.is_floating_point() else x.device) for name, b in buffers.items()}
-            return torch.func.functional_call(module, (dict(zip(names, W, strict=True)), constants), (x,))
-
-        return Network(W, forward, names, not_dense=not_dense)
+        return Network(W, _by_module(module, names), names, not_dense=not_dense)
 
 
 def mlp(W: Sequence[Tensor]) -> Network:
@@ -225,6 +220,24 @@ def _copied(module: nn.Module) -> nn.Module:
             for kind in kinds & set(REMOVE):
                 raise ValueError(f"a weight of this module is computed by a hook: {REMOVE[kind]} first") from None
             raise
+
+
+def _by_module(module: nn.Module, names: tuple[str, ...]) -> Callable[[Weights, Tensor], Tensor]:
+    """The module's own forward at other parameters.
+
+    `functional_call` puts them into the module while it runs, so every thread has a copy of its own.
+    """
+    own = threading.local()
+
+    def forward(W: Weights, x: Tensor) -> Tensor:
+        if not hasattr(own, "module"):
+            with torch.inference_mode(False):
+                own.module = copy.deepcopy(module)
+        buffers = dict(own.module.named_buffers())
+        constants = {name: b.to(x if b.is_floating_point() else x.device) for name, b in buffers.items()}
+        return torch.func.functional_call(own.module, (dict(zip(names, W, strict=True)), constants), (x,))
+
+    return forward
 
 
 def _dense(module: nn.Module, W: Weights, names: tuple[str, ...], x: Tensor | None) -> Network:

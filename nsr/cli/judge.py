@@ -12,23 +12,29 @@ import typer
 from tqdm import tqdm
 
 from nsr import assess
-from nsr.assess import NAMES, AssessError, Assessment
+from nsr.assess import NAMES, AssessError, Assessment, Plan
 from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.cli.options import path_option
 from nsr.cli.terminal import percent, room, row, stop
 from nsr.contour import COARSE, Cell, Contour
-from nsr.data import DataError
+from nsr.data import DataError, Split
 from nsr.files import StoreError
+from nsr.network import Network
 
 commands = room()
 FEW = 6  # cells that a flag names one by one
+WIDE = 20  # of the column of names
+LONG = 2  # minutes from which on an estimate is given
 
 
 @commands.command("assess")
 def assess_command(
     model: Annotated[str, typer.Argument(help="file.py:function; called without arguments, it returns the module")],
-    data: Annotated[str, typer.Option(help="mnist, fashion-mnist, digits (test samples), or an .npz with x and y")],
-    weights: Annotated[Path | None, path_option("safetensors file with the module's weights")] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="mnist, fashion-mnist, digits (test samples), an .npz with x and y, or file.py:function"),
+    ],
+    weights: Annotated[Path | None, path_option("the module's weights: safetensors, or a .pt of tensors")] = None,
     images: Annotated[int, typer.Option(min=1, help="how many samples, the first ones")] = assess.IMAGES,
     eps_x: Annotated[float | None, typer.Option(help=f"largest input radius; default {COARSE.grid_x[-1]:g}")] = None,
     eps_w: Annotated[
@@ -40,6 +46,8 @@ def assess_command(
         Literal["absolute", "relative"],
         typer.Option(help="one weight radius for all, or a multiple of each tensor's mean absolute weight"),
     ] = "absolute",
+    only: Annotated[str | None, typer.Option(help="which tensors move, by name: weight, fc1.*; default: all")] = None,
+    box: Annotated[str, typer.Option(metavar="LOW,HIGH", help="the interval that every input stays in")] = "0,1",
     certify: Annotated[
         bool | None, typer.Option("--certify/--no-certify", help="certificates; default: where the model is dense")
     ] = None,
@@ -61,15 +69,18 @@ def assess_command(
     \b
         nsr assess model.py:make --weights trained.safetensors --data digits --images 100 --points 4
 
-    Samples lie in [0, 1] and the module returns logits [B, K]. Every parameter tensor is attacked, biases and
-    batch-norm's included; the module is in eval mode and is never changed. A run that is interrupted goes on where
-    it stopped when the same command is given again.
+    Samples lie in [0, 1], or in --box, and the module returns logits [B, K]. Every parameter tensor is attacked,
+    biases and batch-norm's included, unless --only names some; the module is in eval mode and is never changed. Dense
+    ReLU networks are certified too, and attacked with weights of each image's own. A run that is interrupted goes on
+    where it stopped when the same command is given again.
     """
     try:
-        what = assess.plan(eps_x=eps_x, eps_w=eps_w, points=points, geometry=geometry, strong=strong, certify=certify)
+        options = {"points": points, "geometry": geometry, "strong": strong, "certify": certify, "only": only}
+        what = assess.plan(eps_x=eps_x, eps_w=eps_w, box=_interval(box), **options)
         # what a stranger's model prints is no part of what was found
         with contextlib.closing(_Bars()) as watch, contextlib.redirect_stdout(sys.stderr):
-            found = assess.assess(model, data, what, out, weights=weights, images=images, device=device, watch=watch)
+            how = {"weights": weights, "images": images, "device": device, "watch": watch}
+            found = assess.assess(model, data, what, out, **how, on_ready=lambda *ready: _say_how_long(*ready, what))
     except (AssessError, DataError, OSError) as error:
         stop(str(error), REFUSED)
     except StoreError as error:
@@ -78,6 +89,24 @@ def assess_command(
         stop(f"interrupted; the same command goes on from the cells in {out}", INTERRUPTED)
     typer.echo("\n".join(_table(found)))
     typer.echo(f"\nwritten: {out / 'contour.png'}, {out / 'assessment.json'}")
+
+
+def _interval(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise AssessError(f"--box takes two numbers, as in 0,1; got {text[:40]!r}") from None
+    return low, high
+
+
+def _say_how_long(network: Network, split: Split, what: Plan) -> None:
+    """Before a long run: how long, and that it can be stopped."""
+    minutes = assess.estimate(network, split, what) / 60
+    if minutes > LONG:
+        words = f"{minutes / 60:.1f} hours" if minutes > 100 else f"{minutes:.0f} minutes"
+        typer.echo(
+            f"nsr: the attacks may take {words}; fewer --images or --points take less, Ctrl-C keeps cells", err=True
+        )
 
 
 class _Bars:
@@ -99,19 +128,27 @@ class _Bars:
 def _table(found: Assessment) -> Iterator[str]:
     """What was found, line by line."""
     paper = found.contours["paper"]
+    radius = "eps_w" if paper.geometry == "absolute" else "r"
     yield f"{found.model} on {found.data}, {found.images} samples, {paper.geometry} weight radii"
     yield f"\nclean accuracy {100 * found.clean:.1f} %"
     yield "\naccuracy (%) when only the inputs move"
-    yield row("eps_x", [f"{e:.3g}" for e in paper.grid_x])
-    yield from (row(NAMES[name], percent(c.edge_x)) for name, c in found.contours.items())
+    yield row("eps_x", [f"{e:.3g}" for e in paper.grid_x], WIDE)
+    yield from (row(NAMES[name], percent(c.edge_x), WIDE) for name, c in found.contours.items())
     yield "\naccuracy (%) when only the weights move"
-    yield row("eps_w" if paper.geometry == "absolute" else "r", [f"{e:.3g}" for e in paper.grid_w])
-    yield from (row(NAMES[name], percent(c.edge_w)) for name, c in found.contours.items())
+    yield row(radius, [f"{e:.3g}" for e in paper.grid_w], WIDE)
+    yield from (row(NAMES[name], percent(c.edge_w), WIDE) for name, c in found.contours.items())
+    for name, c in found.contours.items():
+        yield f"\naccuracy (%) when both move, {NAMES[name]}: eps_x down, {radius} to the right"
+        yield row("", [f"{e:.3g}" for e in c.grid_w[1:]], WIDE)
+        yield from (
+            row(f"{e:.3g}", percent(cells[1:]), WIDE) for e, cells in zip(c.grid_x[1:], c.accuracy[1:], strict=True)
+        )
     yield "\njoint AUC: the mean accuracy over the whole grid, in [0, 1]"
-    yield from (row(NAMES[name], [f"{c.auc:.3f}"]) for name, c in found.contours.items())
-    yield "\nflags"
+    yield from (row(NAMES[name], [f"{c.auc:.3f}"], WIDE) for name, c in found.contours.items())
+    yield "\nnotes and flags"
+    yield from (f"  {note}" for note in found.notes)
     yield from (f"  {what}: {_places(cells, paper)}" for what, cells in found.flags.items())
-    if not found.flags:
+    if not (found.notes or found.flags):
         yield "  none"
 
 

@@ -73,8 +73,8 @@ def memory() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def row(name: str, entries: Sequence[str]) -> str:
-    return f"  {name:15}" + "".join(f"{entry:>9}" for entry in entries)
+def row(name: str, entries: Sequence[str], width: int = 15) -> str:
+    return f"  {name:{width}}" + "".join(f"{entry:>9}" for entry in entries)
 
 
 def percent(shares: Sequence[float]) -> list[str]:

@@ -46,8 +46,8 @@ def measure(
     ((2, 2), 1.0, True)
     """
     shares = partial(attacked, network, x, y, attack=attack, images_per_W=images_per_W, box=box)
-    together = x.device.type == "cuda"
-    return _over_grid(shares, network, len(x), grid_x, grid_w, geometry, together, workers, done, on_cell)
+    how = {"together": x.device.type == "cuda", "workers": workers, "done": done, "on_cell": on_cell}
+    return over_grid(shares, _threat(geometry, network), grid_x, grid_w, geometry, **how)
 
 
 def certified(
@@ -69,7 +69,8 @@ def certified(
     Whoever the weight attacker is and whatever the attack: certified <= true <= attacked.
     """
     shares = partial(certifiable, network, x, y, method=method, box=box)
-    return _over_grid(shares, network, len(x), grid_x, grid_w, geometry, False, workers, done, on_cell)
+    how = {"workers": workers, "done": done, "on_cell": on_cell}
+    return over_grid(shares, _threat(geometry, network), grid_x, grid_w, geometry, **how)
 
 
 def attacked(
@@ -83,6 +84,7 @@ def attacked(
     box: Box | None = UNIT,
 ) -> list[float]:
     """The accuracy that an attack leaves inside each budget: the cells of a contour, one by one."""
+    _refuse_nothing(x)
     rows = survivors(network, x, y, budgets, attack, box=box, images_per_W=images_per_W)
     return [int(correct.sum()) / len(x) for correct in rows]
 
@@ -97,29 +99,39 @@ def certifiable(
     box: Box | None = UNIT,
 ) -> list[float]:
     """The share of inputs certified inside each budget, in float64."""
+    _refuse_nothing(x)
     network, x = network.to(torch.float64), x.double()
     return [int(certify.certified(network, x, y, xi, method=method, box=box).sum()) / len(x) for xi in budgets]
 
 
-def _over_grid(
-    shares: Callable[[Sequence[Budget]], list[float]],
-    network: Network,
-    images: int,
-    grid_x: Sequence[float],
-    grid_w: Sequence[float],
-    geometry: str,
-    together: bool,
-    workers: int | None,
-    done: Mapping[Cell, float] | None,
-    on_cell: Callable[[Cell, float], None] | None,
-) -> Contour:
-    """Fill the grid, leaving out the cells already `done`."""
-    check_grids(grid_x, grid_w, geometry)
-    if images == 0:
+def _threat(geometry: str, network: Network) -> Callable[[float, float], Budget]:
+    if geometry not in GEOMETRIES:
+        raise ValueError(f"unknown geometry {geometry!r}: choose one of {', '.join(GEOMETRIES)}")
+    return lambda eps_x, radius: GEOMETRIES[geometry](eps_x, radius, network)
+
+
+def _refuse_nothing(x: Tensor) -> None:
+    if len(x) == 0:
         raise ValueError("accuracy over no images is not a number: x is empty")
 
+
+def over_grid(
+    shares: Callable[[Sequence[Budget]], list[float]],
+    threat: Callable[[float, float], Budget],
+    grid_x: Sequence[float],
+    grid_w: Sequence[float],
+    geometry: str = "absolute",
+    *,
+    together: bool = False,
+    workers: int | None = None,
+    done: Mapping[Cell, float] | None = None,
+    on_cell: Callable[[Cell, float], None] | None = None,
+) -> Contour:
+    """A contour of whatever `shares` says of budgets; `threat` is the budget of each pair of radii."""
+    check_grids(grid_x, grid_w, geometry)
+
     def accuracies(cells: Sequence[Cell]) -> list[float]:
-        return shares([GEOMETRIES[geometry](grid_x[i], grid_w[j], network) for i, j in cells])
+        return shares([threat(grid_x[i], grid_w[j]) for i, j in cells])
 
     found = dict(done or {})
     todo = [cell for cell in itertools.product(range(len(grid_x)), range(len(grid_w))) if cell not in found]

@@ -1,158 +1,50 @@
-"""Contours of any network, stored cell by cell and taken up where they stopped.
+"""The finished cells of a contour in a file: what a measurement is taken up from, whatever stopped it.
 
-A contour is stored cell by cell, each write whole or not at all: whatever stops the process, a rerun loses at most the
-cells that were in work, and its numbers are those of a run that nothing stopped.
+Each write is whole. The file names what its cells belong to (settings, inputs, weights, code) and holds a digest of
+everything in it, so cells of something else, or changed ones, are refused and never gone on with.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from nsr.contour.contour import Cell
+from nsr.files import StoreError, digested, read_digested, write_whole
 
-from nsr import contour
-from nsr.attack import PAPER, Attack
-from nsr.budget import UNIT, Box
-from nsr.contour import Cell, Contour
-from nsr.files import StoreError, write_whole
-from nsr.network import Network
+REMEDY = "remove it to start afresh"
 
 
-def attacked(
-    path: Path,
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    grid_x: Sequence[float],
-    grid_w: Sequence[float],
-    *,
-    attack: Attack = PAPER,
-    geometry: str = "absolute",
-    images_per_W: int | None = None,
-    box: Box | None = UNIT,
-    workers: int | None = None,
-    watch: Callable[[int, int], None] | None = None,
-) -> Contour:
-    """`contour.measure`, resumed from `path` and stored there cell by cell. `watch(done, total)` follows it."""
-    settings = {"attack": asdict(attack), "images_per_W": images_per_W, "box": box}
-    book = _Cells(path, network, x, y, grid_x, grid_w, geometry, settings, watch)
-    return contour.measure(
-        network,
-        x,
-        y,
-        grid_x,
-        grid_w,
-        attack=attack,
-        geometry=geometry,
-        images_per_W=images_per_W,
-        box=box,
-        workers=workers,
-        done=book.done,
-        on_cell=book.add,
-    )
+class Cells:
+    """The cells at `path` that belong to exactly what `belongs` says, by name."""
 
+    def __init__(self, path: Path, belongs: Mapping[str, Any], shape: tuple[int, int]) -> None:
+        self.path, self.shape = Path(path), shape
+        self.belongs: dict[str, Any] = json.loads(json.dumps(belongs))
 
-def certified(
-    path: Path,
-    network: Network,
-    x: Tensor,
-    y: Tensor,
-    grid_x: Sequence[float],
-    grid_w: Sequence[float],
-    *,
-    method: str = "crown",
-    geometry: str = "absolute",
-    box: Box | None = UNIT,
-    workers: int | None = None,
-    watch: Callable[[int, int], None] | None = None,
-) -> Contour:
-    """`contour.certified`, resumed from `path` and stored there cell by cell."""
-    book = _Cells(path, network, x, y, grid_x, grid_w, geometry, {"certificate": method, "box": box}, watch)
-    return contour.certified(
-        network,
-        x,
-        y,
-        grid_x,
-        grid_w,
-        method=method,
-        geometry=geometry,
-        box=box,
-        workers=workers,
-        done=book.done,
-        on_cell=book.add,
-    )
-
-
-class _Cells:
-    """The finished cells of one contour on disk, with the digest of everything they depend on."""
-
-    def __init__(
-        self,
-        path: Path,
-        network: Network,
-        x: Tensor,
-        y: Tensor,
-        grid_x: Sequence[float],
-        grid_w: Sequence[float],
-        geometry: str,
-        settings: dict[str, Any],
-        watch: Callable[[int, int], None] | None,
-    ) -> None:
-        self.path, self.watch = Path(path), watch
-        self.shape = len(grid_x), len(grid_w)
-        record = {"grid_x": grid_x, "grid_w": grid_w, "geometry": geometry, "settings": settings}
-        digests = {"inputs": _digest(x, y), "network": _digest(*network.W, network(x[:8]))}
-        self.record: dict[str, Any] = {**json.loads(json.dumps(record)), **digests}
-        self.done: dict[Cell, float] = self._read()
-        self._tell()
-
-    def add(self, cell: Cell, accuracy: float) -> None:
-        self.done[cell] = accuracy
-        self._write()
-        self._tell()
-
-    def _tell(self) -> None:
-        if self.watch:
-            self.watch(len(self.done), math.prod(self.shape))
-
-    def _read(self) -> dict[Cell, float]:
+    def read(self) -> dict[Cell, float]:
+        """The accuracies found so far, none before the first."""
         if not self.path.exists():
             return {}
-        try:
-            found = json.loads(self.path.read_text())
-            cells = {(int(i), int(j)): float(accuracy) for i, j, accuracy in found.pop("cells")}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-            raise StoreError(f"{self.path}: not a stored contour ({error}); remove it to start afresh") from None
-        changed = [name for name, value in self.record.items() if found.get(name) != value]
-        if changed:
-            raise StoreError(
-                f"{self.path}: holds a contour made with other {', '.join(changed)}; remove it or name another file"
-            )
-        if strange := [cell for cell in cells.items() if not self._possible(*cell)]:
-            raise StoreError(f"{self.path}: not a stored contour (cell {strange[0]}); remove it to start afresh")
+        content = read_digested(self.path, REMEDY)
+        other = [what for what, value in self.belongs.items() if content.get(what) != value]
+        if other:
+            words = (self._changed(content.get(what), what) for what in other)
+            raise StoreError(f"{self.path}: holds cells measured with {' and '.join(words)}; {REMEDY}")
+        cells = {(i, j): accuracy for i, j, accuracy in content["cells"]}
+        if not all(0 <= i < self.shape[0] and 0 <= j < self.shape[1] and 0 <= a <= 1 for (i, j), a in cells.items()):
+            raise StoreError(f"{self.path}: a cell lies outside the grid; {REMEDY}")
         return cells
 
-    def _possible(self, cell: Cell, accuracy: float) -> bool:
-        i, j = cell
-        return 0 <= i < self.shape[0] and 0 <= j < self.shape[1] and 0 <= accuracy <= 1
+    def write(self, cells: Mapping[Cell, float]) -> None:
+        rows = [[i, j, accuracy] for (i, j), accuracy in sorted(cells.items())]
+        write_whole(self.path, digested({**self.belongs, "cells": rows}))
 
-    def _write(self) -> None:
-        cells = [[i, j, accuracy] for (i, j), accuracy in sorted(self.done.items())]
-        write_whole(self.path, json.dumps({**self.record, "cells": cells}, indent=1).encode())
-
-
-@torch.no_grad()
-def _digest(*tensors: Tensor) -> str:
-    """SHA-256 over shapes, types and bytes."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    def _changed(self, found: Any, what: str) -> str:
+        """What is another one, with the parts that are, where it has parts."""
+        ours = self.belongs[what]
+        if what != "code" or not isinstance(found, dict):
+            return f"other {what}"
+        return f"other {what} ({', '.join(sorted(k for k in {*ours, *found} if ours.get(k) != found.get(k)))})"

@@ -6,16 +6,16 @@ else or was begun before the code changed is refused, never gone on with: what c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nsr import paths, training
+from nsr.contour.stored import Cells
 from nsr.files import StoreError, write_whole
 from nsr.runs.code_digest import code_at_first_use
 from nsr.runs.protocols import MEASUREMENTS, deciding
-from nsr.runs.sealed import digested, read_digested, read_provenance
+from nsr.runs.sealed import read_provenance
 from nsr.runs.specification import Spec
 from nsr.runs.tensors import how_begun, packed_state, unpacked_state
 
@@ -48,24 +48,20 @@ def read_checkpoint(folder: Path, spec: Spec) -> bytes | None:
 
 
 def write_rows(folder: Path, name: str, rows: Sequence[Sequence[float]], code: dict[str, str]) -> None:
-    begun = {"weights": _weights(folder), "code": code}
-    write_whole(rows_path(folder, name), digested({**MEASUREMENTS[name].record, "accuracy": rows, "begun": begun}))
+    _cells(folder, name, code).write({(i, j): a for i, row in enumerate(rows) for j, a in enumerate(row)})
 
 
 def read_rows(folder: Path, name: str) -> list[list[float]]:
     """The finished rows of this contour of these weights, none before the first."""
-    path = rows_path(folder, name)
-    if not path.exists():
-        return []
-    content = read_digested(path, _REMEDY)
-    begun, rows = content.pop("begun", {}), content.pop("accuracy", None)
-    del content["sha256"]
-    if content != MEASUREMENTS[name].record or not _is_part(rows, name):
-        raise StoreError(f"{path}: was measured by another protocol; remove it to measure it again")
-    if begun["weights"] != _weights(folder):
-        raise StoreError(f"{path}: was measured with other weights; remove it to measure it again")
-    _refuse_other_code(path, begun["code"], deciding(name))
-    return rows
+    found = _cells(folder, name, code_at_first_use(deciding(name), paths.PACKAGE)).read()
+    width = len(MEASUREMENTS[name].grid_w)
+    return [[found[i, j] for j in range(width)] for i in range(len(found) // width)]
+
+
+def _cells(folder: Path, name: str, code: dict[str, str]) -> Cells:
+    what = MEASUREMENTS[name]
+    belongs = {"protocol": what.record, "weights": _weights(folder), "code": code}
+    return Cells(rows_path(folder, name), belongs, (len(what.protocol.grid_x), len(what.grid_w)))
 
 
 def _weights(folder: Path) -> str:
@@ -110,17 +106,6 @@ def _opened(path: Path) -> tuple[bytes, dict[str, Any], training.State]:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from None
-
-
-def _is_part(rows: Any, name: str) -> bool:
-    """Whether these are accuracies for some of the rows of cells, but not for all."""
-    protocol, width = MEASUREMENTS[name].protocol, len(MEASUREMENTS[name].grid_w)
-    return (
-        isinstance(rows, list)
-        and len(rows) < len(protocol.grid_x)
-        and all(isinstance(row, list) and len(row) == width for row in rows)
-        and all(isinstance(a, int | float) and math.isfinite(a) and 0 <= a <= 1 for row in rows for a in row)
-    )
 
 
 def _refuse_other_code(path: Path, code: dict[str, str], modules: Sequence[str]) -> None:

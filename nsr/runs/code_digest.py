@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nsr import paths
-from nsr.runs.sealed import sha256
+from nsr.files import sha256
 
 # role -> where the code lies today
 ROLES = {

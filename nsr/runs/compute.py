@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nsr import paths
-from nsr.files import StoreError, refuse_unwritable, write_whole
+from nsr.files import StoreError, as_json, parsed, refuse_unwritable, write_whole
 from nsr.runs.checkpoint import checkpoint_path, read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.jobs import Job, measure_row, train_epoch
 from nsr.runs.protocols import MEASUREMENTS, Measurement, measurement
-from nsr.runs.sealed import as_json, on_one_line, parsed, read_provenance, seal, verified
+from nsr.runs.sealed import on_one_line, read_provenance, seal, verified
 from nsr.runs.specification import Spec
 from nsr.runs.store import Run, load, refuse_stale, stored
 from nsr.runs.tensors import packed_weights, unpacked_state

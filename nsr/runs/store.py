@@ -14,12 +14,12 @@ from safetensors import SafetensorError
 from nsr import paths
 from nsr.attack import PAPER
 from nsr.contour import BRIEF, Contour
-from nsr.files import StoreError, write_whole
+from nsr.files import StoreError, as_json, write_whole
 from nsr.network import Network, mlp
 from nsr.runs.checkpoint import checkpoint_path
 from nsr.runs.code_digest import changed_roles
 from nsr.runs.protocols import Measurement
-from nsr.runs.sealed import as_json, read_provenance, verified
+from nsr.runs.sealed import read_provenance, verified
 from nsr.runs.specification import Spec, what_is_wrong
 from nsr.runs.tensors import unpacked_weights
 

@@ -11,9 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nsr import training
-from nsr.files import StoreError
+from nsr.files import StoreError, sha256
 from nsr.network import Weights
-from nsr.runs.sealed import sha256
 
 
 def packed_state(state: training.State, begun: Mapping[str, Any] | None = None) -> bytes:

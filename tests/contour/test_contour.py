@@ -284,3 +284,14 @@ def test_a_stored_cell_that_no_run_could_have_left_is_refused(net, test, tmp_pat
 def test_a_contour_of_a_bfloat16_network_can_be_stored(net, test, tmp_path):
     low = torch.bfloat16
     stored.attacked(tmp_path / "c", net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), box=(0, 1))
+
+
+def test_threads_that_measure_one_module_do_not_meet_each_others_weights(test):
+    """A module is given its weights while it runs: two threads at one copy of it would mix them up."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 10)).double()
+    network = Network.from_module(module)
+    x, grid = test[0][:40], (0.0, 0.01, 0.02, 0.03)
+    y = network(x).argmax(1)
+    one, four = (measure(network, x, y, grid, grid, attack=Attack.pgd(20), workers=n) for n in (1, 4))
+    assert one == four and one.array.min() < 1

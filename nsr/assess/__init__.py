@@ -1,0 +1,392 @@
+"""Judge anybody's model: load it, attack it over a grid of budgets, write down what was found.
+
+What cannot be judged is refused in one line, before anything is computed or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nsr.assess.loading import AssessError, load_model, load_samples, logits, reason, refusing, together
+from nsr.attack import PAPER, STRONG, Attack, survivors
+from nsr.attack.offsets import by_neuron
+from nsr.budget import UNIT, Box, Budget
+from nsr.contour import COARSE, GEOMETRIES, Cell, Contour, attacked, certifiable, over_grid
+from nsr.contour.stored import Cells
+from nsr.data import Split
+from nsr.figures.contours import contours as drawn
+from nsr.files import StoreError, refuse_unwritable, write_whole
+from nsr.network import Network
+from nsr.runs.code_digest import ATTACKING, CERTIFYING, code_digests
+
+__all__ = [
+    "Assessment",
+    "AssessError",
+    "Plan",
+    "assess",
+    "estimate",
+    "load_model",
+    "load_samples",
+    "measure",
+    "plan",
+    "prepare",
+    "write",
+]
+
+RESULTS = ("contour.png", "assessment.json")
+NAMES = {
+    "paper": "paper's attack",
+    "strong": "strong attack",
+    "own": "strong, own weights",
+    "certified": "certified",
+}
+IMAGES = COARSE.images
+POINTS = len(COARSE.grid_x)
+MOST_POINTS = 1_000  # a side
+LEAST, MOST = 1e-30, 1e30  # radii that float32 holds, steps of a grid and products with a few weights included
+PROBED = 16  # inputs whose gradients are looked at in each cell
+DEAD = 1 / 8  # the share of them without a gradient from which on a cell is flagged
+
+Watch = Callable[[str, int, int], None]  # (curve, cells done, cells in all)
+Shares = Callable[[Sequence[Budget]], list[float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid, what grid_w means, which tensors move, and what is measured besides the paper's attack.
+
+    `certify=None` certifies where that is possible, that is dense ReLU networks, perhaps behind a normalisation.
+    """
+
+    grid_x: tuple[float, ...]
+    grid_w: tuple[float, ...]
+    geometry: str = "absolute"
+    strong: bool = True
+    certify: bool | None = None
+    box: Box = UNIT
+    only: str | None = None
+
+    def threat(self, network: Network, eps_x: float, radius: float) -> Budget:
+        return GEOMETRIES[self.geometry](eps_x, radius, network, self.only)
+
+    def curves(self, network: Network, x: Tensor, y: Tensor) -> dict[str, Shares]:
+        """What is measured, by the name of the contour: the share of inputs that each of some budgets leaves."""
+        box = self.box
+        found: dict[str, Shares] = {"paper": partial(attacked, network, x, y, attack=PAPER, box=box)}
+        if self.strong:
+            found["strong"] = partial(attacked, network, x, y, attack=STRONG, box=box)
+        if self.strong and network.is_dense:
+            found["own"] = partial(attacked, by_neuron(network), x, y, attack=STRONG, images_per_W=1, box=box)
+        if network.is_dense and self.certify is not False:
+            found["certified"] = partial(certifiable, network, x, y, box=box)
+        return found
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What was found: `contours` by name, and whatever a reader has to know besides."""
+
+    model: str
+    data: str
+    images: int
+    contours: dict[str, Contour]
+    dead: tuple[tuple[float, ...], ...] = ()  # share of probed inputs without a usable gradient, cell by cell
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] | None = None
+
+    @property
+    def clean(self) -> float:
+        """Accuracy without any perturbation."""
+        return self.contours["paper"].clean
+
+    @property
+    def flags(self) -> dict[str, tuple[Cell, ...]]:
+        """Cells that deserve a second look, by what is the matter with them; only what does occur."""
+        attacks = {name: raw for name, raw in self.contours.items() if name != "certified"}
+        found = {
+            f"the {NAMES[name]} leaves over a point more accuracy than inside a smaller budget": raw.disagreements(
+                raw.envelope
+            )
+            for name, raw in attacks.items()
+        }
+        if "strong" in attacks:
+            paper, strong = self.contours["paper"], self.contours["strong"]
+            above = (c for c in paper.disagreements(strong) if strong.array[c] > paper.array[c])
+            found["the strong attack leaves over a point more than the paper's"] = tuple(above)
+        weak = ((i, j) for i, row in enumerate(self.dead) for j, share in enumerate(row) if share >= DEAD)
+        found["gradients vanish or are not finite, so what is left may be no robustness"] = tuple(weak)
+        return {what: cells for what, cells in found.items() if cells}
+
+    def to_json(self) -> str:
+        """Everything, AUCs and flags included, for people and for `from_json`."""
+        auc = {name: contour.auc for name, contour in self.contours.items()}
+        return json.dumps({**asdict(self), "clean": self.clean, "auc": auc, "flags": self.flags}, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Assessment:
+        found = json.loads(text)
+        contours = {name: Contour.from_json(json.dumps(part)) for name, part in found["contours"].items()}
+        dead, notes = tuple(map(tuple, found["dead"])), tuple(found["notes"])
+        return Assessment(found["model"], found["data"], found["images"], contours, dead, notes, found["settings"])
+
+
+def plan(
+    *,
+    eps_x: float | None = None,
+    eps_w: float | None = None,
+    points: int = POINTS,
+    geometry: str = "absolute",
+    strong: bool = True,
+    certify: bool | None = None,
+    box: Box = UNIT,
+    only: str | None = None,
+) -> Plan:
+    """A grid of `points` x `points` budgets from 0 to (eps_x, eps_w), which default to the book's coarse protocol."""
+    if geometry not in GEOMETRIES:
+        raise AssessError(f"unknown geometry {geometry!r}: choose one of {', '.join(GEOMETRIES)}")
+    usual_w = COARSE.grid_w if geometry == "absolute" else COARSE.grid_r
+    ends = {"eps_x": eps_x or COARSE.grid_x[-1], "eps_w": eps_w or usual_w[-1]}
+    for name, given in (("eps_x", eps_x), ("eps_w", eps_w)):
+        if given is not None and not LEAST <= given <= MOST:
+            raise AssessError(f"{name} must be positive, from {LEAST} to {MOST}, got {given}")
+    if not 2 <= points <= MOST_POINTS:
+        raise AssessError(f"a grid needs at least two points a side and takes {MOST_POINTS:,}, got {points}")
+    if not -MOST < box[0] < box[1] < MOST:
+        raise AssessError(f"the box must be low,high with low < high, got {box[0]:g},{box[1]:g}")
+    grid_x, grid_w = (tuple(end * k / (points - 1) for k in range(points)) for end in ends.values())
+    return Plan(grid_x, grid_w, geometry, strong, certify, box, only)
+
+
+def prepare(
+    model: str,
+    samples: str,
+    what: Plan,
+    *,
+    weights: Path | None = None,
+    images: int = IMAGES,
+    device: str = "cpu",
+) -> tuple[Network, Split]:
+    """The module that "file.py:function" returns and its samples, once all that will be measured is known to work."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise AssessError("no CUDA device was found: use the device cpu")
+    module, split = load_model(model, weights), load_samples(samples, images, what.box)
+    network, split = together(module, split, model)
+    if what.certify and not network.is_dense:
+        raise AssessError(
+            f"{model}: certificates are for chains of dense and ReLU layers; this is none: {network.not_dense}"
+        )
+    with refusing(f"{model}: cannot be brought to the device {device}", BaseException):
+        network, split = network.to(device), split.to(torch.device(device))
+    _rehearse(network, split.first(min(2, len(split))), what)
+    still = Budget.uniform(0, 0, network)
+    if not any(_gradients(network, split, still, moving) for moving in ((True, False), (False, True))):
+        raise AssessError(
+            f"{model}: its outputs have no gradient by inputs or weights (a rounding or a detach in its forward?), so "
+            "attacks that follow gradients cannot judge it"
+        )
+    return network, split
+
+
+def assess(
+    model: str,
+    samples: str,
+    what: Plan,
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    images: int = IMAGES,
+    device: str = "cpu",
+    watch: Watch | None = None,
+    on_ready: Callable[[Network, Split], None] = lambda network, split: None,
+) -> Assessment:
+    """Judge a model on a data set and leave the results in `folder`.
+
+    An interrupted run is taken up where it stopped by the same call. `on_ready` is told what will be judged.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise AssessError(f"{folder}: results go into a folder, and this is a file")
+    network, split = prepare(model, samples, what, weights=weights, images=images, device=device)
+    for name in RESULTS:
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise AssessError(f"{folder / name}: a result goes there, and this is no plain file")
+    refuse_unwritable(folder / "cells")
+    on_ready(network, split)
+    try:
+        found = measure(network, split, what, folder / "cells", watch)
+        dead = _dead(network, split, what)
+    except (OSError, StoreError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a stranger's forward may raise anything, and at any call
+        raise AssessError(f"{model} failed on the way ({reason(error)}); finished cells are in {folder}") from error
+    assessment = Assessment(
+        model, samples, len(split), found, dead, _notes(network, split, what), _settings(network, what)
+    )
+    write(assessment, folder)
+    return assessment
+
+
+def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Watch | None = None) -> dict[str, Contour]:
+    """The contours of a plan by name, each resumed from and stored in its own file of `folder`."""
+    z = logits(network, split.x)
+    belongs = {
+        "samples": _digest(split.x, split.y),
+        "model": _digest(*network.W, z),
+        "settings": {**asdict(what), "strong": None, "certify": None},
+    }
+    found, shape = {}, (len(what.grid_x), len(what.grid_w))
+    stores = {}
+    for name in what.curves(network, split.x, split.y):
+        code = code_digests(CERTIFYING if name == "certified" else ATTACKING)
+        stores[name] = Cells(folder / f"{name}.json", {**belongs, "code": code}, shape)
+    known = {name: store.read() for name, store in stores.items()}  # all are looked at before anything is computed
+    for name, shares in what.curves(network, split.x, split.y).items():
+        cells, total = known[name], shape[0] * shape[1]
+
+        def keep(cell: Cell, accuracy: float, name: str = name, cells: dict[Cell, float] = cells) -> None:
+            cells[cell] = accuracy
+            stores[name].write(cells)
+            tell(name, len(cells))
+
+        def tell(name: str, done: int, total: int = total) -> None:
+            if watch:
+                watch(name, done, total)
+
+        tell(name, len(cells))
+        together = split.x.device.type == "cuda" and name in ("paper", "strong")
+        threat = partial(what.threat, network)
+        found[name] = over_grid(
+            shares, threat, what.grid_x, what.grid_w, what.geometry, together=together, done=dict(cells), on_cell=keep
+        )
+    return found
+
+
+def estimate(network: Network, split: Split, what: Plan) -> float:
+    """About how many seconds the attacks of a plan take on a CPU, from one step of each on all samples."""
+    xi, seconds = what.threat(network, what.grid_x[-1], what.grid_w[-1]), 0.0
+    for attack, net, images_per_W in _attacks(network, what):
+        start = time.perf_counter()
+        survivors(net, split.x, split.y, [xi], attack.with_steps(0), box=what.box, images_per_W=images_per_W)
+        steps = max(ascent.steps for ascent in attack.members)
+        seconds += (time.perf_counter() - start) * steps
+    return seconds * len(what.grid_x) * len(what.grid_w) / torch.get_num_threads()
+
+
+def write(assessment: Assessment, folder: Path) -> None:
+    """RESULTS, each whole or not at all."""
+    picture_file, record_file = RESULTS
+    shown = {NAMES[name]: c for name, c in assessment.contours.items() if name != "certified"}
+    sure = assessment.contours.get("certified")
+    picture = io.BytesIO()
+    drawn(shown, dict.fromkeys(shown, sure) if sure else {}).savefig(picture, format="png", dpi=200)
+    write_whole(folder / picture_file, picture.getvalue())
+    write_whole(folder / record_file, assessment.to_json().encode() + b"\n")
+
+
+def _attacks(network: Network, what: Plan) -> list[tuple[Attack, Network, int | None]]:
+    found: list[tuple[Attack, Network, int | None]] = [(PAPER, network, None)]
+    if what.strong:
+        found.append((STRONG, network, None))
+    if what.strong and network.is_dense:
+        found.append((STRONG, by_neuron(network), 1))
+    return found
+
+
+def _rehearse(network: Network, few: Split, what: Plan) -> None:
+    """All that will be measured, on two samples and one step: what fails shows now, not in some cell of the grid."""
+    eps_x, eps_w = what.grid_x[-1], what.grid_w[-1]
+    corners = {"inputs": (eps_x, 0.0), "weights": (0.0, eps_w), "inputs and weights": (eps_x, eps_w)}
+    for moving, radii in corners.items():
+        with refusing("--only", ValueError):
+            xi = what.threat(network, *radii)
+        for attack, net, images_per_W in _attacks(network, what):
+            with refusing(f"the model cannot be attacked where its {moving} move", BaseException):
+                survivors(net, few.x, few.y, [xi], attack.with_steps(0), box=what.box, images_per_W=images_per_W)
+        if network.is_dense and what.certify is not False:
+            with refusing("the model cannot be certified, see --no-certify", BaseException):
+                certifiable(network, few.x, few.y, [xi], box=what.box)
+
+
+# what a reader has to know besides ----------------------------------------------------------------------------------
+
+
+def _notes(network: Network, split: Split, what: Plan) -> tuple[str, ...]:
+    z, notes = logits(network, split.x), []
+    if bool((z >= 0).all()) and torch.allclose(z.sum(1), torch.ones_like(z[:, 0]), atol=1e-4):
+        notes.append("each row of outputs sums to 1, as after a softmax: attacks want the logits, return those")
+    if not network.is_dense:
+        notes.append(f"no certificates: {network.not_dense}")
+    elif network.affine is not None:
+        notes.append("the inputs are normalised by constants: certificates take that into account")
+    if what.only:
+        moving = [name for name, e in zip(network.names, what.threat(network, 0, 1).eps_w, strict=True) if e]
+        notes.append(f"only these tensors move: {', '.join(moving)}")
+    return tuple(notes)
+
+
+def _settings(network: Network, what: Plan) -> dict[str, Any]:
+    """What the numbers hang on, so that they can be measured again."""
+    free = [e > 0 for e in what.threat(network, 0, 1).eps_w]
+    return {
+        "plan": asdict(what),
+        "attacks": {"paper": asdict(PAPER), "strong": asdict(STRONG)},
+        "weights sha256": _digest(*network.W),
+        "parameters": sum(V.numel() for V in network.W),
+        "parameters attacked": sum(V.numel() for V, moves in zip(network.W, free, strict=True) if moves),
+        "versions": {name: version(name) for name in ("nsr", "torch")},
+    }
+
+
+def _dead(network: Network, split: Split, what: Plan) -> tuple[tuple[float, ...], ...]:
+    """The share of the first inputs whose gradients are no use to an attack, at a random point of each cell's ball."""
+    rows = []
+    for eps_x in what.grid_x:
+        row = []
+        for radius in what.grid_w:
+            xi = what.threat(network, eps_x, radius)
+            moving = eps_x > 0, any(xi.eps_w)
+            count = min(PROBED, len(split))
+            row.append(1 - _gradients(network, split, xi, moving) / count if any(moving) else 0.0)
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def _gradients(network: Network, split: Split, xi: Budget, moving: tuple[bool, bool]) -> int:
+    """How many of the first inputs have a finite gradient of the margin, not 0, by all that moves."""
+    generator, useful = torch.Generator().manual_seed(0), 0
+    for x, y in zip(split.x[:PROBED].split(1), split.y[:PROBED].tolist(), strict=False):
+        x_hat, W_hat = xi.sample(x, network.W, generator)
+        leaves = [t.detach().requires_grad_() for t in (x_hat, *W_hat)]
+        z = network.forward(tuple(leaves[1:]), leaves[0])[0]
+        if not z.requires_grad:
+            continue
+        margin = z[y] - torch.cat([z[:y], z[y + 1 :]]).max()
+        g_x, *g_W = torch.autograd.grad(margin, leaves, allow_unused=True, materialize_grads=True)
+        groups = [part for part, moves in zip(([g_x], g_W), moving, strict=True) if moves]
+        useful += all(_usable(group) for group in groups)
+    return useful
+
+
+def _usable(gradients: Sequence[Tensor]) -> bool:
+    return all(bool(g.isfinite().all()) for g in gradients) and any(bool(g.any()) for g in gradients)
+
+
+@torch.no_grad()
+def _digest(*tensors: Tensor) -> str:
+    """SHA-256 over shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
