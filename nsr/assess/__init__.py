@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nsr.assess.loading import AssessError, load_model, load_samples, logits, reason, refusing, together
 from nsr.attack import PAPER, STRONG, Attack, survivors
@@ -41,10 +41,11 @@ __all__ = [
     "load_samples",
     "measure",
     "plan",
-    "prepare",
+    "ready",
     "write",
 ]
 
+ATTACKS = {"paper": PAPER, "strong": STRONG}
 RESULTS = ("contour.png", "assessment.json")
 NAMES = {
     "paper": "paper's attack",
@@ -84,11 +85,12 @@ class Plan:
     def curves(self, network: Network, x: Tensor, y: Tensor) -> dict[str, Shares]:
         """What is measured, by the name of the contour: the share of inputs that each of some budgets leaves."""
         box = self.box
-        found: dict[str, Shares] = {"paper": partial(attacked, network, x, y, attack=PAPER, box=box)}
+        found: dict[str, Shares] = {"paper": partial(attacked, network, x, y, attack=ATTACKS["paper"], box=box)}
         if self.strong:
-            found["strong"] = partial(attacked, network, x, y, attack=STRONG, box=box)
+            found["strong"] = partial(attacked, network, x, y, attack=ATTACKS["strong"], box=box)
         if self.strong and network.is_dense:
-            found["own"] = partial(attacked, by_neuron(network), x, y, attack=STRONG, images_per_W=1, box=box)
+            own = by_neuron(network)
+            found["own"] = partial(attacked, own, x, y, attack=ATTACKS["strong"], images_per_W=1, box=box)
         if network.is_dense and self.certify is not False:
             found["certified"] = partial(certifiable, network, x, y, box=box)
         return found
@@ -169,31 +171,23 @@ def plan(
     return Plan(grid_x, grid_w, geometry, strong, certify, box, only)
 
 
-def prepare(
-    model: str,
-    samples: str,
-    what: Plan,
-    *,
-    weights: Path | None = None,
-    images: int = IMAGES,
-    device: str = "cpu",
+def ready(
+    module: nn.Module, split: Split, what: Plan | None = None, where: str = "the model", device: str = "cpu"
 ) -> tuple[Network, Split]:
-    """The module that "file.py:function" returns and its samples, once all that will be measured is known to work."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise AssessError("no CUDA device was found: use the device cpu")
-    module, split = load_model(model, weights), load_samples(samples, images, what.box)
-    network, split = together(module, split, model)
+    """A module as a network, and its samples as the network takes them, once all that will be measured works."""
+    what = what or plan()
+    network, split = together(module, split, where)
     if what.certify and not network.is_dense:
         raise AssessError(
-            f"{model}: certificates are for chains of dense and ReLU layers; this is none: {network.not_dense}"
+            f"{where}: certificates are for chains of dense and ReLU layers; this is none: {network.not_dense}"
         )
-    with refusing(f"{model}: cannot be brought to the device {device}", BaseException):
+    with refusing(f"{where}: cannot be brought to the device {device}", BaseException):
         network, split = network.to(device), split.to(torch.device(device))
     _rehearse(network, split.first(min(2, len(split))), what)
     still = Budget.uniform(0, 0, network)
     if not any(_gradients(network, split, still, moving) for moving in ((True, False), (False, True))):
         raise AssessError(
-            f"{model}: its outputs have no gradient by inputs or weights (a rounding or a detach in its forward?), so "
+            f"{where}: its outputs have no gradient by inputs or weights (a rounding or a detach in its forward?), so "
             "attacks that follow gradients cannot judge it"
         )
     return network, split
@@ -217,7 +211,10 @@ def assess(
     """
     if folder.exists() and not folder.is_dir():
         raise AssessError(f"{folder}: results go into a folder, and this is a file")
-    network, split = prepare(model, samples, what, weights=weights, images=images, device=device)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise AssessError("no CUDA device was found: use the device cpu")
+    module, split = load_model(model, weights), load_samples(samples, images, what.box)
+    network, split = ready(module, split, what, model, device)
     for name in RESULTS:
         if (folder / name).exists() and not (folder / name).is_file():
             raise AssessError(f"{folder / name}: a result goes there, and this is no plain file")
@@ -295,11 +292,11 @@ def write(assessment: Assessment, folder: Path) -> None:
 
 
 def _attacks(network: Network, what: Plan) -> list[tuple[Attack, Network, int | None]]:
-    found: list[tuple[Attack, Network, int | None]] = [(PAPER, network, None)]
+    found: list[tuple[Attack, Network, int | None]] = [(ATTACKS["paper"], network, None)]
     if what.strong:
-        found.append((STRONG, network, None))
+        found.append((ATTACKS["strong"], network, None))
     if what.strong and network.is_dense:
-        found.append((STRONG, by_neuron(network), 1))
+        found.append((ATTACKS["strong"], by_neuron(network), 1))
     return found
 
 
@@ -340,7 +337,7 @@ def _settings(network: Network, what: Plan) -> dict[str, Any]:
     free = [e > 0 for e in what.threat(network, 0, 1).eps_w]
     return {
         "plan": asdict(what),
-        "attacks": {"paper": asdict(PAPER), "strong": asdict(STRONG)},
+        "attacks": {name: asdict(attack) for name, attack in ATTACKS.items()},
         "weights sha256": _digest(*network.W),
         "parameters": sum(V.numel() for V in network.W),
         "parameters attacked": sum(V.numel() for V, moves in zip(network.W, free, strict=True) if moves),

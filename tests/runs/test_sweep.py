@@ -14,7 +14,7 @@ from dask.distributed import Client, LocalCluster
 import nsr.runs
 from nsr import paths
 from nsr.attack import Ascent, Attack
-from nsr.contour import Protocol
+from nsr.contour import Protocol, stored
 from nsr.files import write_whole
 from nsr.runs import Measurement, Spec, checkpoint, compute, jobs, reproduce, sealed, sweep
 from nsr.runs.sweep import Order
@@ -195,6 +195,7 @@ def test_only_the_client_writes(client, tmp_path, monkeypatch):
     monkeypatch.setattr(sealed, "write_whole", write)
     monkeypatch.setattr(compute, "write_whole", write)
     monkeypatch.setattr(checkpoint, "write_whole", write)
+    monkeypatch.setattr(stored, "write_whole", write)
     report = sweep.run([Order(spec)], tmp_path, client)
     assert report.finished == [spec.folder] and writers == {os.getpid()}
 
