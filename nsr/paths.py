@@ -1,25 +1,46 @@
-"""Where things lie. The only file that knows the tree."""
+"""Where things lie. The only file that knows the tree, and what stands in for it where the package is installed."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
 DATA = ROOT / "data"
 CHAPTERS = ROOT / "chapters"
 SHIPPED = DATA / "runs"
-PACKAGE = ROOT / "nsr"
 BUILD = ROOT / "_build"
 
 
+def in_checkout() -> bool:
+    """Whether the package lies in its repository, with chapters and shipped runs beside it."""
+    return (ROOT / "pyproject.toml").is_file() and CHAPTERS.is_dir()
+
+
+def refuse_without_checkout(what: str) -> None:
+    """Stop with one line where `what` needs the repository and the package is installed elsewhere."""
+    if not in_checkout():
+        raise OSError(f"{what} lie in the repository of this book: run nsr from a clone of it, after make setup")
+
+
 def data_roots() -> tuple[Path, ...]:
-    """The folders to look for data sets in, first to last: the one that NSR_DATA names, if it is set, then `data/`."""
-    named = os.environ.get("NSR_DATA")
-    return (Path(named).expanduser().absolute(), DATA) if named else (DATA,)
+    """Where data sets are looked for: NSR_DATA if set, then the repository's `data/` or the platform's cache folder."""
+    named, usual = _named("NSR_DATA"), DATA if in_checkout() else _cache() / "data"
+    return (named, usual) if named else (usual,)
 
 
 def store() -> Path:
-    """Where new runs go: the folder that NSR_RUNS names, or `runs/`."""
-    named = os.environ.get("NSR_RUNS")
-    return Path(named).expanduser().absolute() if named else ROOT / "runs"
+    """Where new runs go: NSR_RUNS if set, the repository's `runs/`, else the platform's cache folder."""
+    return _named("NSR_RUNS") or (ROOT / "runs" if in_checkout() else _cache() / "runs")
+
+
+def _named(variable: str) -> Path | None:
+    named = os.environ.get(variable)
+    return Path(named).expanduser().absolute() if named else None
+
+
+def _cache() -> Path:
+    return platformdirs.user_cache_path("nsr", appauthor=False)

@@ -30,6 +30,7 @@ KEPT_IN_NOTEBOOK = {
 
 def chapters(names: Sequence[str] = ()) -> list[Path]:
     """The notebooks of these names ("03_theorem_1", or the start of one: "03"), or all of them, in reading order."""
+    paths.refuse_without_checkout("chapters")
     known = sorted(paths.CHAPTERS.glob("*.ipynb"))
     if not names:
         return known

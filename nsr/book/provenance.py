@@ -49,6 +49,7 @@ Entity = dict[str, Any]  # a node of JSON-LD
 
 def write(root: Path = paths.ROOT) -> list[Path]:
     """Write both files at the root of the tree, the crate first: the manifest names it."""
+    paths.refuse_without_checkout("the files that provenance describes")
     for name, text in ((CRATE, crate()), (CODECHECK, codecheck())):
         write_whole(root / name, text.encode())
     return [root / CODECHECK, root / CRATE]

@@ -29,7 +29,9 @@ def circumstances(dataset: str) -> dict[str, Any]:
 
 @functools.cache
 def _commit() -> str | None:
-    """The commit the code was taken from, None outside a repository."""
+    """The commit the code was taken from, None outside its repository."""
+    if not paths.in_checkout():
+        return None  # a repository around it would be somebody else's
     command = ["git", "rev-parse", "HEAD"]
     try:
         found = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)

@@ -77,6 +77,7 @@ def ablations() -> list[Order]:
 
 def compare(scale: str, store: Path) -> list[Agreement]:
     """Every number of the reproduced runs beside the reference, for the runs that both have."""
+    paths.refuse_without_checkout("the reference numbers")
     if scale == "quick":
         reference = json.loads(QUICK.read_text())
         ours = _numbers(scale, store)
