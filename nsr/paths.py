@@ -17,7 +17,7 @@ BUILD = ROOT / "_build"
 
 def in_checkout() -> bool:
     """Whether the package lies in its repository, with chapters and shipped runs beside it."""
-    return (ROOT / "pyproject.toml").is_file() and CHAPTERS.is_dir()
+    return (ROOT / "_toc.yml").is_file() and CHAPTERS.is_dir()
 
 
 def refuse_without_checkout(what: str) -> None:

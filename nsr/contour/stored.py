@@ -6,10 +6,14 @@ everything in it, so cells of something else, or changed ones, are refused and n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from nsr.contour.contour import Cell
 from nsr.files import StoreError, digested, read_digested, write_whole
@@ -48,3 +52,13 @@ class Cells:
         if what != "code" or not isinstance(found, dict):
             return f"other {what}"
         return f"other {what} ({', '.join(sorted(k for k in {*ours, *found} if ours.get(k) != found.get(k)))})"
+
+
+@torch.no_grad()
+def digest(*tensors: Tensor) -> str:
+    """SHA-256 over shapes, types and bytes."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
