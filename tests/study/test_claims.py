@@ -50,15 +50,8 @@ def made(
         shift = WOBBLE[(seed + len(name)) % 5]  # not the same for all, so that differences vary with the seed
         contours = {kind: contour(kind, shift, **values) for kind, values in numbers.items()}
         folder = Path(f"{name}-{seed}")
-        found[name].append(
-            SimpleNamespace(
-                spec=SimpleNamespace(seed=seed),
-                contours=contours,
-                contour=contours.__getitem__,
-                folder=folder,
-                stale=(),
-            )
-        )
+        made = {"contours": contours, "contour": contours.__getitem__}
+        found[name].append(SimpleNamespace(spec=SimpleNamespace(seed=seed), folder=folder, stale=(), **made))
     return {name: tuple(group) for name, group in found.items()}
 
 
