@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import nbformat
 import yaml
 
 from nsr import paths
+from nsr.book import ChapterError
 from nsr.book.headlines import headlines, said
-from nsr.book.notebooks import chapters
-from nsr.book.parameters import Parameter, check, of_chapter
-from nsr.book.rerun import ChapterError, build, copy_book, digest, execute, have_data, mark
-from nsr.files import write_whole
+from nsr.book.notebooks import chapters, read
+from nsr.book.parameters import check, of_chapter
+from nsr.book.rerun import Plans, bind, execute, fresh, have_data
 
 PAGE = "compared"
 
 
-@dataclass(frozen=True)
-class Edition:
+class Edition(NamedTuple):
     """A rebuilt book: its first page, the page that compares it, and the chapters that failed with their errors."""
 
-    folder: Path
-    failed: dict[str, ChapterError] = field(default_factory=dict)
-
-    @property
-    def index(self) -> Path:
-        return self.folder / "html" / "index.html"
-
-    @property
-    def compared(self) -> Path:
-        return self.folder / "html" / f"{PAGE}.html"
+    index: Path
+    compared: Path
+    failed: dict[str, ChapterError]
 
 
 def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
@@ -43,70 +33,41 @@ def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
     chapter declares one, or one that does cannot take it.
     """
     declared = {chapter.stem: of_chapter(chapter) for chapter in chapters()}
-    everywhere: dict[str, Parameter] = {name: p for known in declared.values() for name, p in known.items()}
-    own: dict[str, dict[str, object]] = {stem: {} for stem in declared}
-    for chapter, name in (name.split(".", 1) for name in given if "." in name):
-        own[chapters([chapter])[0].stem][name] = given[f"{chapter}.{name}"]
+    everywhere = {name: parameter for known in declared.values() for name, parameter in known.items()}
     shared = {name: value for name, value in given.items() if "." not in name}
     check(everywhere, {name: None for name in shared if name not in everywhere}, "the book")
+    taken = {stem: {name: shared[name] for name in known if name in shared} for stem, known in declared.items()}
+    for chapter, name in (name.split(".", 1) for name in given if "." in name):
+        taken[chapters([chapter])[0].stem][name] = given[f"{chapter}.{name}"]
     plans = {}
-    for stem, known in declared.items():
-        mine = {name: value for name, value in shared.items() if name in known}
+    for stem, mine in taken.items():
         try:
-            changes = check(known, mine | own[stem], stem)
+            plans[stem] = check(declared[stem], mine, stem)
         except ValueError as error:
-            raise ValueError(f"{stem}: {error}{_elsewhere(mine, stem, declared)}") from None
-        if changes:
-            plans[stem] = changes
-    if not plans:
+            raise ValueError(f"{stem}: {error}; NN.name=value sets a parameter of chapter NN alone") from None
+    if not any(plans.values()):
         raise ValueError("nothing differs from the reference: build that with make book")
-    return plans
+    return {stem: changes for stem, changes in plans.items() if changes}
 
 
-def _elsewhere(given: Mapping[str, object], stem: str, declared: Mapping[str, Mapping[str, Parameter]]) -> str:
-    """Where a value that chapter `stem` refuses would be taken: names are shared, types need not be."""
-    refused = {name: value for name, value in given.items() if not _takes(declared[stem][name], value)}
-    fits = [
-        f"{other[:2]}.{name}={value}"
-        for name, value in refused.items()
-        for other, known in declared.items()
-        if name in known and _takes(known[name], value)
-    ]
-    return f"; one by one it fits as {' '.join(fits)}" if fits else ""
-
-
-def _takes(parameter: Parameter, value: object) -> bool:
-    try:
-        parameter.take(value)
-    except ValueError:
-        return False
-    return True
-
-
-def rebuild(plans: Mapping[str, dict[str, object]]) -> Edition:
+def rebuild(plans: Plans) -> Edition:
     """Execute the chapters of a plan and build the book. A chapter that fails is in it with its error."""
     for changes in plans.values():
         have_data(changes)
-    folder = paths.BUILD / "books" / digest(plans)
-    shutil.rmtree(folder, ignore_errors=True)
-    source, edition = folder / "source", Edition(folder)
-    copy_book(source)
-    for stem, changes in plans.items():
-        chapter = paths.CHAPTERS / f"{stem}.ipynb"
-        try:
-            execute(chapter, source / "chapters" / chapter.name, changes)
-        except ChapterError as error:
-            edition.failed[stem] = error
-    write_whole(source / f"{PAGE}.md", "\n".join(page(plans, source, edition.failed)).encode())
-    contents = yaml.safe_load((source / "_toc.yml").read_text())
-    contents["parts"].insert(0, {"caption": "This edition", "chapters": [{"file": PAGE}]})
-    write_whole(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False).encode())
-    mark(source, {name: value for changes in plans.values() for name, value in changes.items()})
-    build(source, folder / "html")
-    return edition
+    failed = {}
+    with fresh("books", "", plans) as folder:
+        for chapter in (paths.CHAPTERS / f"{stem}.ipynb" for stem in plans):
+            try:
+                execute(chapter, folder, plans[chapter.stem])
+            except ChapterError as error:
+                failed[chapter.stem] = error
+        contents = yaml.safe_load((paths.ROOT / "_toc.yml").read_text())
+        contents["parts"].insert(0, {"caption": "This edition", "chapters": [{"file": PAGE}]})
+        bind(folder, plans, contents, {f"{PAGE}.md": "\n".join(page(plans, folder, failed))})
+    return Edition(folder / "html" / "index.html", folder / "html" / f"{PAGE}.html", failed)
 
 
-def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[str, object]) -> Iterator[str]:
+def page(plans: Plans, folder: Path, failed: Mapping[str, object]) -> Iterator[str]:
     """The page that compares, line by line."""
     yield "# Compared with the reference\n"
     yield "This book was rebuilt with other parameters. Chapters that are not named here are those of the reference.\n"
@@ -120,25 +81,23 @@ def page(plans: Mapping[str, dict[str, object]], source: Path, failed: Mapping[s
         yield f"\n### {{doc}}`chapters/{stem}`\n"
         if stem in failed:
             yield "This chapter failed with these parameters; its page shows how far it came.\n"
-        reference = nbformat.read(paths.CHAPTERS / f"{stem}.ipynb", as_version=4)
-        before, words = headlines(reference), said(reference)
-        after = headlines(nbformat.read(source / "chapters" / f"{stem}.ipynb", as_version=4))
-        names = dict.fromkeys([*before, *after])
-        what = {name: _cell(words[name]) if name in words else _code(name) for name in names}
-        rows = [(what[name], *_both(before.get(name, "-"), after.get(name, "-"))) for name in names]
+        rows = [*_numbers(paths.CHAPTERS / f"{stem}.ipynb", folder / f"{stem}.ipynb")]
         yield from _table(("Number", "Reference", "Here"), rows) if rows else ["It has no headline number.\n"]
 
 
-def _parameters(plans: Mapping[str, dict[str, object]]) -> Iterator[tuple[str, ...]]:
+def _parameters(plans: Plans) -> Iterator[tuple[str, ...]]:
     for stem, changes in plans.items():
         known = of_chapter(paths.CHAPTERS / f"{stem}.ipynb")
         for name, value in changes.items():
             yield f"{{doc}}`chapters/{stem}`", _code(name), _code(str(known[name].default)), _code(str(value))
 
 
-def _both(before: str, after: str) -> tuple[str, str]:
-    """The reference and what came out, bold where they differ."""
-    return _cell(before), _cell(after) if after == before else f"**{_cell(after)}**"
+def _numbers(reference: Path, here: Path) -> Iterator[tuple[str, ...]]:
+    """What is measured, the reference, and what came out, bold where they differ."""
+    words, before, after = said(read(reference)), headlines(read(reference)), headlines(read(here))
+    for name in dict.fromkeys([*before, *after]):
+        old, new = _cell(before.get(name, "-")), _cell(after.get(name, "-"))
+        yield _cell(words[name]) if name in words else _code(name), old, new if new == old else f"**{new}**"
 
 
 def _code(text: str) -> str:
@@ -149,7 +108,5 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", " ").split())
 
 
-def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield "|" + " --- |" * len(head)
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield from (f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))

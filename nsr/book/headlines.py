@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from nbformat import NotebookNode
@@ -25,7 +26,11 @@ NUMBER = re.compile(r"(?<![\w^.-])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
 
 def headlines(notebook: NotebookNode) -> dict[str, str]:
     """What is measured -> its value as the page shows it."""
-    return dict(_boxed(notebook)) | dict(_printed(notebook))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    records = [output for output in outputs if MIME in output.get("data", {})]
+    glued = {record["metadata"]["scrapbook"]["name"]: record["data"][MIME] for record in records}
+    named = [pair for box in _boxes(notebook) for pair in GLUE.findall(box)]
+    return {name: _formatted(glued[name], spec) for name, spec in named if name in glued} | dict(_printed(notebook))
 
 
 def said(notebook: NotebookNode) -> dict[str, str]:
@@ -50,50 +55,32 @@ def _around(words: Sequence[str], at: int) -> str:
     return " ".join([*["..."] * (start > first), *shown, *["..."] * (stop < last)])
 
 
-def _boxes(notebook: NotebookNode) -> Iterator[str]:
-    for cell in notebook.cells:
-        yield from BOX.findall(cell.source) if cell.cell_type == "markdown" else ()
-
-
-def _boxed(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
-    glued = dict(_glued(notebook))
-    for box in _boxes(notebook):
-        for name, format_spec in GLUE.findall(box):
-            if name in glued:
-                yield name, _formatted(glued[name], format_spec)
-
-
-def _glued(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if MIME in output.get("data", {}):
-                yield output["metadata"]["scrapbook"]["name"], output["data"][MIME]
+def _boxes(notebook: NotebookNode) -> list[str]:
+    return [box for cell in notebook.cells if cell.cell_type == "markdown" for box in BOX.findall(cell.source)]
 
 
 def _formatted(text: str, format_spec: str) -> str:
     """As MyST-NB shows it: the value in its format, the text where that does not fit."""
     try:
-        value = ast.literal_eval(text)
-        return format(value, format_spec)
+        return format(ast.literal_eval(text), format_spec)
     except (ValueError, SyntaxError, TypeError):
         return text.strip("'\"")
 
 
 def _printed(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
     """Every printed line with a number: the line without its numbers names them. Equal names are counted."""
-    seen: dict[str, int] = {}
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and "headline" in cell.metadata.get("tags", []):
-            for line in _lines(cell):
-                numbers = NUMBER.findall(line)
-                name = " ".join(NUMBER.sub("#", line).replace("|", " ").split())
-                if numbers:
-                    seen[name] = seen.get(name, 0) + 1
-                    yield (f"{name} ({seen[name]})" if seen[name] > 1 else name), ", ".join(numbers)
+    seen: Counter[str] = Counter()
+    tagged = (
+        cell for cell in notebook.cells if cell.cell_type == "code" and "headline" in cell.metadata.get("tags", [])
+    )
+    for line in (line for cell in tagged for output in cell.outputs for line in _text(output).splitlines()):
+        if numbers := NUMBER.findall(line):
+            name = " ".join(NUMBER.sub("#", line).replace("|", " ").split())
+            seen[name] += 1
+            yield (f"{name} ({seen[name]})" if seen[name] > 1 else name), ", ".join(numbers)
 
 
-def _lines(cell: NotebookNode) -> Iterator[str]:
-    for output in cell.outputs:
-        data = output.get("data", {})
-        shown = data.get("text/markdown") or ("" if "image/png" in data else data.get("text/plain", ""))
-        yield from (output.text if output.output_type == "stream" else shown).splitlines()
+def _text(output: NotebookNode) -> str:
+    data = output.get("data", {})
+    shown = data.get("text/markdown") or ("" if "image/png" in data else data.get("text/plain", ""))
+    return output.text if output.output_type == "stream" else shown

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+import reprlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -19,13 +20,14 @@ from nsr.files import write_whole
 
 # the README shows one figure of one chapter: chapter -> the figure's name in its cell's metadata
 README_FIGURES = {"07_figure_1": "fig-figure-1"}
-# figures that are also shipped as SVG and PDF: chapter -> the module, floors above, that writes them when it is run
+# figures that are also shipped as SVG and PDF: chapter -> the module that writes them when it is run
 VECTOR_FIGURES = {"07_figure_1": "nsr.study.figure_1"}
 
 KEPT_IN_NOTEBOOK = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+NO_NOTEBOOK = (ValueError, TypeError, AttributeError, KeyError, RecursionError, nbformat.ValidationError)
 
 
 def chapters(names: Sequence[str] = ()) -> list[Path]:
@@ -39,19 +41,48 @@ def chapters(names: Sequence[str] = ()) -> list[Path]:
         stem = Path(name).stem
         matches = [c for c in known if c.stem == stem] or [c for c in known if c.stem.startswith(stem)]
         if len(matches) != 1:
-            raise ValueError(f"no chapter is called {name!r}; there are: {', '.join(c.stem for c in known)}")
+            there = ", ".join(c.stem for c in known)
+            raise ValueError(f"no chapter is called {reprlib.repr(name)}; there are: {there}")
         found += matches
     return found
 
 
-def execute(chapter: Path) -> NotebookNode:
+def read(path: Path) -> NotebookNode:
+    """A notebook, or ValueError in one line."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except NO_NOTEBOOK as error:
+        raise ValueError(f"{path} is no notebook ({type(error).__name__}): git checkout -- chapters") from None
+    return notebook
+
+
+def write(path: Path, notebook: NotebookNode) -> None:
+    """The file as Jupyter writes it, with one line end at its end."""
+    write_whole(path, nbformat.writes(notebook).rstrip("\n").encode() + b"\n")
+
+
+def execute(chapter: Path, out: Path, changes: Mapping[str, object] | None = None) -> None:
+    """Execute into `out`; a chapter that fails leaves there what it has done, its error included."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # the kernel inherits it: with one thread, sums are added in one order
+    kernel = {"kernel_name": "python3", "language": "python", "cwd": chapter.parent}
+    quiet = {"extra_arguments": ["--log-level=40"]}  # the kernel's own warnings would tear the progress bar
+    try:
+        papermill.execute_notebook(
+            chapter, out, dict(changes or {}), progress_bar={"desc": chapter.stem}, **kernel, **quiet
+        )
+    finally:
+        if out.exists():
+            write(out, stripped(read(out)))
+
+
+def refresh(chapter: Path) -> NotebookNode:
     """Run a chapter with its default parameters and write it back; one that fails stays on disk as it was."""
     with tempfile.TemporaryDirectory() as folder:
         executed = Path(folder, chapter.name)
-        papermill.execute_notebook(chapter, executed, kernel_name="python3", cwd=chapter.parent)
-        notebook = stripped(nbformat.read(executed, as_version=4))
-    write_whole(chapter, nbformat.writes(notebook).rstrip("\n").encode() + b"\n")
-    return notebook
+        execute(chapter, executed)
+        write_whole(chapter, executed.read_bytes())
+    return read(chapter)
 
 
 def stripped(notebook: NotebookNode) -> NotebookNode:
@@ -82,10 +113,9 @@ def figure_path(name: str) -> Path:
 
 def main(names: Sequence[str] = ()) -> None:
     """Execute the named chapters, or all, in place."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # the kernels inherit it: with one thread, sums are added in one order
     for chapter in chapters(names):
         print(f"executing {chapter.stem}", flush=True)
-        notebook = execute(chapter)
+        notebook = refresh(chapter)
         if name := README_FIGURES.get(chapter.stem):
             write_whole(figure_path(name), figure(notebook, name))
         if module := VECTOR_FIGURES.get(chapter.stem):

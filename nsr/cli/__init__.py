@@ -31,7 +31,7 @@ COMMANDS = {
     "run": ("chapters", "Execute one chapter with other parameters"),
     "book": ("chapters", "Rebuild the whole book under one set of parameters"),
     "claims": ("ledger", "Decide the paper's nine claims by stored runs"),
-    "provenance": ("ledger", "Write codecheck.yml and ro-crate-metadata.json"),
+    "provenance": ("chapters", "Write codecheck.yml and ro-crate-metadata.json"),
 }
 
 

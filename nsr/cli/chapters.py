@@ -1,17 +1,19 @@
-"""`nsr run` and `book`: a chapter or the whole book with other parameters."""
+"""`nsr run`, `book` and `provenance`: what needs the repository's chapters and the packages of the book."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from nsr import paths
+from nsr.book import BuildError, ChapterError
 from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.cli.options import path_option
 from nsr.cli.terminal import refusals, room, stop
@@ -37,7 +39,7 @@ def run_command(
     chapter: Annotated[str, typer.Argument(help="a chapter's name or the start of it: 04")],
     pairs: Annotated[
         list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="set one parameter; may be repeated"),
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="set one parameter; for several, use it again"),
     ] = None,
     params: Annotated[Path | None, path_option("YAML file of lines `name: value`; -p goes before it")] = None,
     help_parameters: Annotated[
@@ -52,24 +54,26 @@ def run_command(
         nsr run 04 --help-parameters
         nsr run 04 -p seed 1 -p hidden "[64, 32]"
 
-    Every parameter is checked before anything runs. The executed notebook and its page go into a folder of their own
-    under _build/runs. Exit code 1: a cell failed; the notebook up to it is kept.
+    Every parameter is checked before anything runs. Numbers are decimal: 0777 is 777. The executed notebook and its
+    page go into a folder of their own under _build/runs. Exit code 1: a cell failed; the notebook up to it is kept.
     """
-    book = _book()
-    with refusals(), _chapters_refusals(book):
-        (notebook,) = book.chapters([chapter])
+    with _book_refusals():
+        from nsr.book import notebooks, parameters, rerun
+
+        (notebook,) = notebooks.chapters([chapter])
         if help_parameters:
-            typer.echo("\n".join(_parameters(book.of_chapter(notebook))))
+            typer.echo("\n".join(_listed(parameters.of_chapter(notebook).values())))
             return
-        given = (book.of_file(params) if params else {}) | _assignments(pairs or [], "-p takes NAME VALUE")
-        done = book.run(notebook, given)
+        from_file = parameters.of_file(params) if params else {}
+        done = rerun.run(notebook, from_file | _assignments(pairs or [], "-p takes NAME VALUE"))
     typer.echo(f"notebook: {done.notebook}\npage:     {done.page}")
 
 
 @commands.command("book")
 def book_command(
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="set one parameter; may be repeated")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="set one parameter; for several, use it again"),
     ] = None,
 ) -> None:
     """Rebuild the whole book under one set of parameters, beside the first, with a page that compares the two.
@@ -82,46 +86,61 @@ def book_command(
     Each chapter takes the parameters that it declares, or with 08.seeds=2 chapter 8 alone; chapters that take none are
     copied as they are. Exit code 1: a chapter failed; the book is built nevertheless and shows where.
     """
-    book = _book()
-    with refusals(), _chapters_refusals(book):
-        edition = book.rebuild(book.plan(_assignments(settings or [], "--set takes NAME=VALUE")))
-    for error in edition.failed.values():
+    with _book_refusals():
+        from nsr.book import edition
+
+        made = edition.rebuild(edition.plan(_assignments(settings or [], "--set takes NAME=VALUE")))
+    for error in made.failed.values():
         typer.echo(f"nsr: {error}\n", err=True)
-    typer.echo(f"book:     {edition.index}\ncompared: {edition.compared}")
-    if edition.failed:
+    typer.echo(f"book:     {made.index}\ncompared: {made.compared}")
+    if made.failed:
         raise typer.Exit(1)
 
 
-def _book() -> ModuleType:
-    """Loaded late: only these commands need the packages of the book, which a bare installation lacks."""
-    try:
-        from nsr import book
-    except ModuleNotFoundError as error:
-        stop(f"{error.name} is missing: install the book's packages with pip install -e '.[book]'", REFUSED)
-    return book
+@commands.command("provenance")
+def provenance_command() -> None:
+    """Write codecheck.yml and ro-crate-metadata.json: what is in this repository, for machines.
+
+    Both are computed from the tree, the stored runs included, and hold no time: without a change they stay the same.
+    """
+    with _book_refusals():
+        from nsr.book import provenance
+
+        written = provenance.write()
+    typer.echo(f"written: {', '.join(path.name for path in written)}")
 
 
 @contextlib.contextmanager
-def _chapters_refusals(book: ModuleType) -> Iterator[None]:
-    try:
-        yield
-    except (book.ChapterError, book.BuildError) as error:
-        typer.echo(f"nsr: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        stop("interrupted; the same command starts again", INTERRUPTED)
+def _book_refusals() -> Iterator[None]:
+    """In here nsr.book is loaded: a bare installation lacks its packages, and only these commands need them."""
+    with refusals():
+        try:
+            paths.refuse_without_checkout("chapters")
+            yield
+        except ModuleNotFoundError as error:
+            stop(f"{error.name} is missing: install the book's packages with pip install -e '.[book]'", REFUSED)
+        except (ChapterError, BuildError) as error:
+            typer.echo(f"nsr: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            stop("interrupted; the same command starts again", INTERRUPTED)
 
 
 def _assignments(texts: Sequence[str], form: str) -> dict[str, object]:
+    found: dict[str, object] = {}
     for text in texts:
         if not re.match(r"[^=]*[^\s.=]\s*=", text):  # a name that is no chapter's alone, as 04. is
-            raise ValueError(f"{form}, got {text!r}")
-    return dict(text.split("=", 1) for text in texts)
+            raise ValueError(f"{form}, got {reprlib.repr(text)}")
+        name, value = text.split("=", 1)
+        if name in found:
+            raise ValueError(f"{reprlib.repr(name)} is given twice: once is enough")
+        found[name] = value
+    return found
 
 
-def _parameters(known: Mapping[str, Any]) -> Iterator[str]:
+def _listed(known: Sequence[Any]) -> Iterator[str]:
     """Name, type and limit, default and meaning of every parameter, one a line."""
-    rows = [(p.name, p.allowed, str(p.default), p.meaning) for p in known.values()]
-    widths = [min(max(len(row[k]) for row in rows), 40) for k in range(3)] if rows else []
-    for row in [("name", "takes", "default", "meaning"), *rows]:
+    rows = [("name", "takes", "default", "meaning"), *((p.name, p.allowed, str(p.default), p.meaning) for p in known)]
+    widths = [min(max(len(row[k]) for row in rows), 40) for k in range(3)]
+    for row in rows:
         yield "  ".join([f"{cell:{width}}" for cell, width in zip(row[:3], widths, strict=True)] + [row[3]])

@@ -1,4 +1,4 @@
-"""`nsr claims` and `provenance`: what the stored runs say, and where everything came from."""
+"""`nsr claims`: what the stored runs say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from nsr.book import provenance
 from nsr.cli.options import path_option
 from nsr.cli.terminal import few, refusals, refuse_unwritable_files, room, stores
 from nsr.files import write_whole
@@ -51,14 +50,3 @@ def claims_command(
     if lacking:
         typer.echo(f"nsr: decided without {len(lacking)} runs that the book has: {few(lacking)}", err=True)
         raise typer.Exit(1)
-
-
-@commands.command("provenance")
-def provenance_command() -> None:
-    """Write codecheck.yml and ro-crate-metadata.json: what is in this repository, for machines.
-
-    Both are computed from the tree, the stored runs included, and hold no time: without a change they stay the same.
-    """
-    with refusals():
-        written = provenance.write()
-    typer.echo(f"written: {', '.join(path.name for path in written)}")
