@@ -22,7 +22,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from nsr.book import types
 from nsr.book.notebooks import read
 
-BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to"}
 BROKEN = (SyntaxError, ValueError, KeyError, TypeError, tokenize.TokenError, PydanticUserError)
 
 
@@ -61,7 +61,7 @@ def worded(schema: Mapping[str, Any]) -> str:
         sizes = dict.fromkeys(str(schema[end]) for end in ("minItems", "maxItems") if end in schema)
         return f"list of {' to '.join(sizes) or 'any length'}, each {worded(schema['items'])}"
     kind = {"integer": "whole number", "string": "word"}.get(schema["type"], schema["type"])
-    return ", ".join([kind, *(f"{words} {schema[end]:,}" for end, words in BOUNDS.items() if end in schema)])
+    return " ".join([kind, *(f"{words} {schema[end]:,}" for end, words in BOUNDS.items() if end in schema)])
 
 
 def of_chapter(chapter: Path) -> dict[str, Parameter]:

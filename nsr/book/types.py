@@ -17,7 +17,8 @@ Seed = Annotated[int, Field(ge=0, le=10**9)]
 Index = Annotated[int, Field(ge=0, le=10**6)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Several = Annotated[int, Field(ge=2, le=10**6)]
-Widths = Annotated[list[Annotated[int, Field(ge=1, le=5000)]], Field(min_length=1, max_length=20)]  # of hidden layers
+Width = Annotated[int, Field(ge=1, le=5000)]
+Widths = Annotated[list[Width], Field(min_length=1, max_length=20)]  # of layers
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, le=10**6)]
