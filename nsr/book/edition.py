@@ -36,13 +36,16 @@ def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
     everywhere = {name: parameter for known in declared.values() for name, parameter in known.items()}
     shared = {name: value for name, value in given.items() if "." not in name}
     check(everywhere, {name: None for name in shared if name not in everywhere}, "the book")
-    taken = {stem: {name: shared[name] for name in known if name in shared} for stem, known in declared.items()}
+    own: dict[str, dict[str, object]] = {stem: {} for stem in declared}
     for chapter, name in (name.split(".", 1) for name in given if "." in name):
-        taken[chapters([chapter])[0].stem][name] = given[f"{chapter}.{name}"]
+        mine = own[chapters([chapter])[0].stem]
+        if name in mine:
+            raise ValueError(f"{chapter}.{name} is given twice: once is enough")
+        mine[name] = given[f"{chapter}.{name}"]
     plans = {}
-    for stem, mine in taken.items():
+    for stem, known in declared.items():
         try:
-            plans[stem] = check(declared[stem], mine, stem)
+            plans[stem] = check(known, {name: shared[name] for name in known if name in shared} | own[stem], stem)
         except ValueError as error:
             raise ValueError(f"{stem}: {error}; NN.name=value sets a parameter of chapter NN alone") from None
     if not any(plans.values()):

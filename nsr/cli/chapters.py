@@ -141,6 +141,6 @@ def _assignments(texts: Sequence[str], form: str) -> dict[str, object]:
 def _listed(known: Sequence[Any]) -> Iterator[str]:
     """Name, type and limit, default and meaning of every parameter, one a line."""
     rows = [("name", "takes", "default", "meaning"), *((p.name, p.allowed, str(p.default), p.meaning) for p in known)]
-    widths = [min(max(len(row[k]) for row in rows), 40) for k in range(3)]
+    widths = [min(max(len(row[k]) for row in rows), 50) for k in range(3)]
     for row in rows:
         yield "  ".join([f"{cell:{width}}" for cell, width in zip(row[:3], widths, strict=True)] + [row[3]])
