@@ -29,7 +29,7 @@ SPEAKING = {"cli", "book"}  # the only packages that print
 
 MODULES = sorted(path for path in (ROOT / "nsr").rglob("*.py") if path != ROOT / "nsr" / "__init__.py")
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
-MOST_LINES = 14
+MOST_LINES = 15
 MiB = 2**20
 
 README = (ROOT / "README.md").read_text()

@@ -115,8 +115,12 @@ def _chapters_refusals(book: ModuleType) -> Iterator[None]:
 def _assignments(texts: Sequence[str], form: str) -> dict[str, object]:
     for text in texts:
         if not re.match(r"[^=]*[^\s.=]\s*=", text):  # a name that is no chapter's alone, as 04. is
-            raise ValueError(f"{form}, got {text!r}")
-    return dict(text.split("=", 1) for text in texts)
+            raise ValueError(f"{form}, got {text!r:.60}")
+    pairs = [text.split("=", 1) for text in texts]
+    names = [name for name, _ in pairs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{min(twice):.60} is set more than once")
+    return dict(pairs)
 
 
 def _parameters(known: Mapping[str, Any]) -> Iterator[str]:
