@@ -15,7 +15,7 @@ import numpy as np
 import nsr.runs
 from nsr.data import Split
 from nsr.runs import Run, Spec
-from nsr.study.select import Runs, aucs
+from nsr.study.select import Runs, aucs, scores
 from nsr.study.statistics import Difference, Estimate, difference, estimate, next_seed
 from nsr.training import Method
 
@@ -137,8 +137,7 @@ def confounds(ladder: Ladder, reference: str, *fields: str) -> str:
 
 def values(ladder: Ladder, contour: str) -> dict[str, list[float]]:
     """The AUCs of each rung that has this contour, one a seed."""
-    found = {name: list(aucs(group, contour).values()) for name, group in ladder.items()}
-    return {name: values for name, values in found.items() if values}
+    return {name: list(by_seed.values()) for name, by_seed in scores(ladder, contour).items()}
 
 
 def band(ladder: Ladder, row: str, contour: str) -> tuple[str, tuple[float, float]]:
@@ -168,8 +167,7 @@ def clean(runs: Group, test: Split) -> Estimate:
 
 def over_seeds(runs: Runs, contour: str) -> dict[str, Estimate]:
     """The AUC of every row that has this contour, over its seeds."""
-    found = {name: aucs(group, contour).values() for name, group in runs.items()}
-    return {name: estimate(values) for name, values in found.items() if values}
+    return {name: estimate(by_seed.values()) for name, by_seed in scores(runs, contour).items()}
 
 
 def best(runs: Runs, contour: str, accuracy: Mapping[str, Estimate], least: float = 0.0) -> tuple[str, Estimate] | None:
