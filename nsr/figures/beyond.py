@@ -9,21 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nsr.contour import Contour
+from nsr.figures import style
 from nsr.figures.contours import FILL, plane
-from nsr.figures.style import (
-    ACCURACY,
-    BLUE,
-    ORANGE,
-    RADIUS_W,
-    RADIUS_X,
-    Curves,
-    curves,
-    legend,
-    rows,
-    spans,
-    subplots,
-    wrapped,
-)
+from nsr.figures.style import Curves
 
 
 class Interval(Protocol):
@@ -36,15 +24,15 @@ class Interval(Protocol):
 
 def planes(contours: Mapping[str, Contour]) -> Figure:
     """Accuracy over both radii, one small panel a title, all on the same axes and colour scale."""
-    figure, grid = wrapped(len(contours), 5, (1.48, 2.15), (1.1, 0.2), sharex=True, sharey=True)
+    figure, grid = style.wrapped(len(contours), 5, (1.48, 2.15), (1.1, 0.2), sharex=True, sharey=True)
     for ax, (title, contour) in zip(grid.flat, contours.items(), strict=False):
         fill = plane(ax, contour, linewidths=1)
         ax.set_title(title, fontsize=9)
         ax.locator_params(nbins=3)
     for ax in grid[:, 0]:
-        ax.set_ylabel(RADIUS_W[contour.geometry])
+        ax.set_ylabel(style.RADIUS_W[contour.geometry])
     for ax in grid[-1]:
-        ax.set_xlabel(RADIUS_X)
+        ax.set_xlabel(style.RADIUS_X)
     figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2])
     return figure
 
@@ -52,50 +40,56 @@ def planes(contours: Mapping[str, Contour]) -> Figure:
 def intervals(measures: Mapping[str, Mapping[str, Interval]], first: Sequence[str] = ()) -> Figure:
     """AUCs with their intervals, a panel a measure, a line a row; the rows named in `first` in another colour."""
     names = list(dict.fromkeys(name for found in measures.values() for name in found))
-    figure, (axes,) = subplots(1, len(measures), (1.8 + 2.3 * len(measures), 0.9 + 0.32 * len(names)), sharey=True)
+    figure, (axes,) = style.subplots(
+        1, len(measures), (1.8 + 2.3 * len(measures), 0.9 + 0.32 * len(names)), sharey=True
+    )
     for ax, (measure, found) in zip(axes, measures.items(), strict=True):
         for name, auc in found.items():
-            seen = {"color": BLUE, "marker": "o"} if name in first or not first else {"color": ORANGE, "marker": "D"}
-            spans(ax, names.index(name), max(auc.low, 0), auc.mean, auc.high, **seen)
+            seen = (
+                {"color": style.BLUE, "marker": "o"}
+                if name in first or not first
+                else {"color": style.ORANGE, "marker": "D"}
+            )
+            style.spans(ax, names.index(name), max(auc.low, 0), auc.mean, auc.high, **seen)
         ax.set(title=measure, xlabel="AUC", xlim=(0, None))
-    rows(axes[0], names)
+    style.rows(axes[0], names)
     return figure
 
 
 def training(panels: Mapping[str, Curves], units: Sequence[str]) -> Figure:
     """Curves over the epochs, a panel a quantity, a line a method."""
-    figure, (axes,) = subplots(1, len(panels), (3.9 * len(panels), 3.6))
+    figure, (axes,) = style.subplots(1, len(panels), (3.9 * len(panels), 3.6))
     for ax, (title, named), unit in zip(axes, panels.items(), units, strict=True):
-        curves(ax, None, named)
+        style.curves(ax, None, named)
         ax.set(title=title, xlabel="epoch", ylabel=unit, ylim=(0, None))
-    legend(figure, 3)
+    style.legend(figure, 3)
     return figure
 
 
 def weight_edge(radii: Sequence[float], named: Curves, radius: float) -> Figure:
     """Accuracy against the weight radius with inputs left alone; a vertical line at the radius of the training."""
-    figure, ((ax,),) = subplots(size=(6.0, 3.7))
-    curves(ax, radii, named, 100)
+    figure, ((ax,),) = style.subplots(size=(6.0, 3.7))
+    style.curves(ax, radii, named, 100)
     ax.axvline(radius, color="0.55", linewidth=1, linestyle=":", label="radius in training")
-    ax.set(xlabel=f"weight radius {RADIUS_W['absolute']}", ylabel=ACCURACY, ylim=(0, 100))
+    ax.set(xlabel=f"weight radius {style.RADIUS_W['absolute']}", ylabel=style.ACCURACY, ylim=(0, 100))
     ax.legend()
     return figure
 
 
 def certified(panels: Mapping[str, tuple[Contour | None, Contour]]) -> Figure:
     """(attacked, certified) along the diagonal of their grid, a panel a row; the band is what neither decides."""
-    figure, (axes,) = subplots(1, len(panels), (1.0 + 2.1 * len(panels), 3.5), sharey=True)
+    figure, (axes,) = style.subplots(1, len(panels), (1.0 + 2.1 * len(panels), 3.5), sharey=True)
     for ax, (title, (attacked, safe)) in zip(axes, panels.items(), strict=True):
         radii, lower = safe.grid_x, _diagonal(safe)
         if attacked is not None:
             upper = _diagonal(attacked)
-            ax.plot(radii, upper, color=ORANGE, marker="s", linestyle="--", label="strong attack")
+            ax.plot(radii, upper, color=style.ORANGE, marker="s", linestyle="--", label="strong attack")
             ax.fill_between(radii, lower, upper, color="0.88", label="not decided")
-        ax.plot(radii, lower, color=BLUE, marker="o", label="certified")
+        ax.plot(radii, lower, color=style.BLUE, marker="o", label="certified")
         slope = safe.grid_w[-1] / safe.grid_x[-1]
         ax.set(title=title, xlabel=rf"$\epsilon_x$; $\epsilon_w = {slope:.3g}\,\epsilon_x$")
     axes[0].set(ylabel="test images (%)", ylim=(-2, 102))
-    legend(figure, 3)
+    style.legend(figure, 3)
     return figure
 
 

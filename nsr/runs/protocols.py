@@ -33,7 +33,7 @@ class Measurement:
     def words(self) -> tuple[str, str, str]:
         """What this kind of contour is called in the book: who attacks, in which radii, whom one W_hat serves."""
         attackers = {None: "certified", PAPER: "paper's attack", STRONG: "strong attack"}
-        who = attackers.get(self.attack) or f"one ascent of {self.attack.members[0].steps} steps"
+        who = attackers.get(self.attack) or f"brief attack of {self.attack.members[0].steps} steps"
         return who, f"{self.geometry} radii", "" if self.images_per_W is None else "weights of its own for each image"
 
     @property
