@@ -40,17 +40,12 @@ def planes(contours: Mapping[str, Contour]) -> Figure:
 def intervals(measures: Mapping[str, Mapping[str, Interval]], first: Sequence[str] = ()) -> Figure:
     """AUCs with their intervals, a panel a measure, a line a row; the rows named in `first` in another colour."""
     names = list(dict.fromkeys(name for found in measures.values() for name in found))
-    figure, (axes,) = style.subplots(
-        1, len(measures), (1.8 + 2.3 * len(measures), 0.9 + 0.32 * len(names)), sharey=True
-    )
+    size = (1.8 + 2.3 * len(measures), 0.9 + 0.32 * len(names))
+    figure, (axes,) = style.subplots(1, len(measures), size, sharey=True)
     for ax, (measure, found) in zip(axes, measures.items(), strict=True):
         for name, auc in found.items():
-            seen = (
-                {"color": style.BLUE, "marker": "o"}
-                if name in first or not first
-                else {"color": style.ORANGE, "marker": "D"}
-            )
-            style.spans(ax, names.index(name), max(auc.low, 0), auc.mean, auc.high, **seen)
+            color, marker = (style.BLUE, "o") if name in first or not first else (style.ORANGE, "D")
+            style.spans(ax, names.index(name), max(auc.low, 0), auc.mean, auc.high, color=color, marker=marker)
         ax.set(title=measure, xlabel="AUC", xlim=(0, None))
     style.rows(axes[0], names)
     return figure
