@@ -140,6 +140,14 @@ def test_settings_with_too_few_seeds_are_named(name: str) -> None:
     assert all(f"- {setting}: too few seeds" in claims.page(row, row) for setting in row.undecided)
 
 
+def test_a_claim_under_one_kind_of_contour_holds_or_says_what_keeps_it_from_holding() -> None:
+    other = {**AS_CLAIMED, **AGAINST["C5"], "weight_perturb": AGAINST["C2"]["weight_perturb"]}
+    rows = claims.ledger(made(AS_CLAIMED, {"strong": other}, kinds=("paper", "strong")))
+    found = claims.by_contour(rows, ("C2", "C5"), ("paper", "strong", "relative"))
+    assert list(found["C5"].values()) == ["holds", "too large", "too few seeds"]
+    assert list(found["C2"].values()) == ["holds", "the other side", "the other side"]  # radii of weights play no part
+
+
 def test_the_optimiser_alone_can_make_the_first_claim_depend() -> None:
     row = verdict("C1", made({**AS_CLAIMED, "at_adam": net(0.6, 0.5)}))
     assert (row.verdict, row.on) == (DEPENDS, ("how the nets were trained",))
