@@ -107,8 +107,8 @@ def _row(name: str, store: Path) -> Iterator[dict[str, Any]]:
 def _found(run: Run) -> dict[str, float]:
     return {
         "clean": run.history[-1]["validation"],
-        "auc": round(run.contours["validation"].auc, 4),
-        "certified": round(run.contours["validation_certified"].auc, 4),
+        "auc": round(run.shown["validation"].auc, 4),
+        "certified": round(run.shown["validation_certified"].auc, 4),
     }
 
 

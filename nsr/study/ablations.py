@@ -164,7 +164,7 @@ def rungs(ladder: Ladder, reference: str, contour: str = "paper") -> str:
         values = list(aucs(group, contour).values())
         if not values:
             continue
-        clean = np.mean([run.contours[contour].clean for run in group if contour in run.contours])
+        clean = np.mean([run.shown[contour].clean for run in group if contour in run.contours])
         size = np.mean([weight_size(run) for run in group])
         told = "" if name == reference else f", {difference(values, base)}"
         lines.append(f"{name:{width}}  {len(values):5d}  {clean:5.1%}  {size:8.4f}  {estimate(values)}{told}")

@@ -161,7 +161,7 @@ def shared_cells(run: Run, one: str, other: str) -> list[tuple[float, float]]:
     """The accuracies of two contours at every budget that both measured; none where the run lacks one of them."""
     if not {one, other} <= run.contours.keys():
         return []
-    first, second = _cells(run.contours[one]), _cells(run.contours[other])
+    first, second = _cells(run.shown[one]), _cells(run.shown[other])
     return [(first[budget], second[budget]) for budget in first if budget in second]
 
 
@@ -188,7 +188,7 @@ def within(runs: Runs, kind: str, share_x: float, share_w: float) -> dict[str, d
         name: {
             run.spec.seed: c.within(share_x * c.grid_x[-1], share_w * c.grid_w[-1]).auc
             for run in having
-            for c in (run.contours[kind],)
+            for c in (run.shown[kind],)
         }
         for name, group in runs.items()
         if (having := results.having(group, kind))

@@ -68,7 +68,7 @@ def score(contour: Contour, part: str = "joint") -> float:
 def scores(runs: Runs, contour: str, part: str = "joint") -> dict[str, dict[int, float]]:
     """The score of every run that has this contour, by method and seed; methods without any are left out."""
     found = {
-        name: {run.spec.seed: score(run.contours[contour], part) for run in having(group, contour)}
+        name: {run.spec.seed: score(run.shown[contour], part) for run in having(group, contour)}
         for name, group in runs.items()
     }
     return {name: by_seed for name, by_seed in found.items() if by_seed}

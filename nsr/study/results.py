@@ -65,12 +65,12 @@ def having(runs: Sequence[Run], contour: str) -> tuple[Run, ...]:
 
 def aucs(runs: Sequence[Run], contour: str) -> dict[int, float]:
     """The AUC of each run that has this contour, by seed."""
-    return {run.spec.seed: run.contours[contour].auc for run in having(runs, contour)}
+    return {run.spec.seed: run.shown[contour].auc for run in having(runs, contour)}
 
 
 def mean_contour(runs: Sequence[Run], contour: str) -> Contour:
     """The mean accuracy over the runs, cell by cell."""
-    found = [run.contours[contour] for run in having(runs, contour)]
+    found = [run.shown[contour] for run in having(runs, contour)]
     if not found:
         raise ValueError(f"none of these runs has the contour {contour!r}")
     rows = np.mean([c.accuracy for c in found], axis=0).tolist()

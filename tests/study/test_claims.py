@@ -50,7 +50,8 @@ def made(
         shift = WOBBLE[(seed + len(name)) % 5]  # not the same for all, so that differences vary with the seed
         contours = {kind: contour(kind, shift, **values) for kind, values in numbers.items()}
         folder = Path(f"{name}-{seed}")
-        found[name].append(SimpleNamespace(spec=SimpleNamespace(seed=seed), contours=contours, folder=folder, stale=()))
+        known = {"contours": contours, "shown": contours, "folder": folder, "stale": ()}
+        found[name].append(SimpleNamespace(spec=SimpleNamespace(seed=seed), **known))
     return {name: tuple(group) for name, group in found.items()}
 
 

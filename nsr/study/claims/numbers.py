@@ -117,7 +117,7 @@ def mean_contours(runs: Runs, contour: str, names: Sequence[str] = SHOWN) -> dic
 
 
 def _values(runs: Runs, name: str, contour: str, read: Reading) -> dict[int, float]:
-    return {run.spec.seed: read(run.contours[contour]) for run in results.having(runs.get(name, ()), contour)}
+    return {run.spec.seed: read(run.shown[contour]) for run in results.having(runs.get(name, ()), contour)}
 
 
 def _title(name: str) -> str:
