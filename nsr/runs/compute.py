@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import time
@@ -169,6 +170,7 @@ def train_epoch(spec: Spec, state: State | None) -> State:
     samples = parts.train if spec.images is None else parts.train.first(spec.images)
     generator = torch.Generator().manual_seed(spec.seed)
     network = mlp(mlp_init(spec.sizes, generator))
+    state = copy.deepcopy(state)  # the optimiser goes on in the tensors that it is given
     reached = next(training.states(network, samples.x, samples.y, spec.method, generator=generator, state=state))
     logits = network.at(reached.W)(parts.validation.x)
     _refuse_collapse(logits, spec.method)
