@@ -5,7 +5,6 @@ What cannot be judged is refused in one line, before anything is computed or wri
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import time
@@ -24,7 +23,7 @@ from nsr.attack import PAPER, STRONG, Attack, survivors
 from nsr.attack.offsets import by_neuron
 from nsr.budget import UNIT, Box, Budget
 from nsr.contour import COARSE, GEOMETRIES, Cell, Contour, attacked, certifiable, over_grid
-from nsr.contour.stored import Cells
+from nsr.contour.stored import Cells, digest
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 from nsr.files import StoreError, refuse_unwritable, write_whole
@@ -236,36 +235,22 @@ def assess(
 
 def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Watch | None = None) -> dict[str, Contour]:
     """The contours of a plan by name, each resumed from and stored in its own file of `folder`."""
-    z = logits(network, split.x)
     belongs = {
-        "samples": _digest(split.x, split.y),
-        "model": _digest(*network.W, z),
+        "samples": digest(split.x, split.y),
+        "model": digest(*network.W, logits(network, split.x)),
         "settings": {**asdict(what), "strong": None, "certify": None},
     }
-    found, shape = {}, (len(what.grid_x), len(what.grid_w))
-    stores = {}
-    for name in what.curves(network, split.x, split.y):
+    curves, stores = what.curves(network, split.x, split.y), {}
+    for name in curves:
         code = code_digests(CERTIFYING if name == "certified" else ATTACKING)
-        stores[name] = Cells(folder / f"{name}.json", {**belongs, "code": code}, shape)
-    known = {name: store.read() for name, store in stores.items()}  # all are looked at before anything is computed
-    for name, shares in what.curves(network, split.x, split.y).items():
-        cells, total = known[name], shape[0] * shape[1]
-
-        def keep(cell: Cell, accuracy: float, name: str = name, cells: dict[Cell, float] = cells) -> None:
-            cells[cell] = accuracy
-            stores[name].write(cells)
-            tell(name, len(cells))
-
-        def tell(name: str, done: int, total: int = total) -> None:
-            if watch:
-                watch(name, done, total)
-
-        tell(name, len(cells))
-        together = split.x.device.type == "cuda" and name in ("paper", "strong")
-        threat = partial(what.threat, network)
-        found[name] = over_grid(
-            shares, threat, what.grid_x, what.grid_w, what.geometry, together=together, done=dict(cells), on_cell=keep
-        )
+        stores[name] = Cells(folder / f"{name}.json", {**belongs, "code": code}, (len(what.grid_x), len(what.grid_w)))
+        stores[name].read()  # what is refused is refused before anything is computed
+    found = {}
+    for name, shares in curves.items():
+        how: dict[str, Any] = {"cells": stores[name], "watch": partial(watch, name) if watch else None}
+        together = split.x.device.type == "cuda" and name in ATTACKS
+        grid = what.grid_x, what.grid_w, what.geometry
+        found[name] = over_grid(shares, partial(what.threat, network), *grid, together=together, **how)
     return found
 
 
@@ -338,7 +323,7 @@ def _settings(network: Network, what: Plan) -> dict[str, Any]:
     return {
         "plan": asdict(what),
         "attacks": {name: asdict(attack) for name, attack in ATTACKS.items()},
-        "weights sha256": _digest(*network.W),
+        "weights sha256": digest(*network.W),
         "parameters": sum(V.numel() for V in network.W),
         "parameters attacked": sum(V.numel() for V, moves in zip(network.W, free, strict=True) if moves),
         "versions": {name: version(name) for name in ("nsr", "torch")},
@@ -377,13 +362,3 @@ def _gradients(network: Network, split: Split, xi: Budget, moving: tuple[bool, b
 
 def _usable(gradients: Sequence[Tensor]) -> bool:
     return all(bool(g.isfinite().all()) for g in gradients) and any(bool(g.any()) for g in gradients)
-
-
-@torch.no_grad()
-def _digest(*tensors: Tensor) -> str:
-    """SHA-256 over shapes, types and bytes."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

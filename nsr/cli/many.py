@@ -58,7 +58,7 @@ def reproduce_command(
         if unknown := sorted(set(only or []) - set(METHODS)):
             raise ValueError(f"unknown method {unknown[0]!r}: choose one of {', '.join(METHODS)}")
         orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
-        reference = reproduce.reference(scale)
+        reference = reproduce.reference(scale)  # what is wrong with it shows before anything is computed
         with sweep.cluster(scheduler, workers) as client:
             report = _swept(orders, store, client)
         found = reproduce.compare(reproduce.numbers(scale, store), reference)

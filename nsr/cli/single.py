@@ -15,14 +15,13 @@ from tqdm import tqdm
 import nsr.runs
 from nsr import paths
 from nsr.cli.options import Store
-from nsr.cli.terminal import excerpt, memory, percent, refusals, room, stores, table
+from nsr.cli.terminal import excerpt, few, memory, percent, refusals, room, stores, table
 from nsr.files import StoreError
 from nsr.runs import Run, Spec
 from nsr.training import METHODS, State
 
 commands = room()
 
-FEW = 4  # runs that a choice names one by one
 COPIES = 6  # of the weights while they are trained: with gradients, momentum, and a checkpoint of it all
 
 T = TypeVar("T")
@@ -84,7 +83,7 @@ def contour_command(
         home = store or _home(chosen, kind)
         with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
             found = nsr.runs.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
-    shown = found.shown[kind]
+    shown = found.contour(kind)
     typer.echo(f"accuracy (%), one line for each eps_x, {shown.geometry} weight radii from left to right")
     rows = ((f"{eps_x:.3g}", *percent(line)) for eps_x, line in zip(shown.grid_x, shown.accuracy, strict=True))
     typer.echo(table(("", *(f"{radius:.3g}" for radius in shown.grid_w)), rows))
@@ -132,11 +131,10 @@ def _epoch(bar: tqdm, state: State) -> None:
 def _chosen(name: str, store: Path | None) -> Run:
     folders = [folder for folder in nsr.runs.folders(*stores(store)) if folder.name.startswith(name)]
     if not folders:
-        raise ValueError(f"no run begins with {name!r}: nsr runs lists them all")
+        raise ValueError(f"no run begins with {name!r:.60}: nsr runs lists them all")
     if len(folders) > 1:
-        first = ", ".join(folder.name for folder in folders[:FEW])
-        more = f" and {len(folders) - FEW} more" if len(folders) > FEW else ""
-        raise ValueError(f"{len(folders)} runs begin with {name!r}: {first}{more}; give more of one name")
+        names = few([folder.name for folder in folders])
+        raise ValueError(f"{len(folders)} runs begin with {name!r:.60}: {names}; give more of one name")
     return nsr.runs.load(folders[0])
 
 
@@ -189,16 +187,12 @@ def _runs_table(found: Sequence[Run]) -> str:
         (
             run.folder.name,
             run.spec.dataset,
-            ", ".join(f"{name}={_word(value)}" for name, value in run.spec.changes.items()) or "-",
+            run.spec.differs or "-",
             f"{100 * run.history[-1]['validation']:.2f} %",
-            *(f"{run.shown[name].auc:.3f}" if name in run.contours else "-" for name in kinds),
+            *(f"{run.contour(name).auc:.3f}" if name in run.contours else "-" for name in kinds),
             f"{run.seconds:.0f}",
             f"stale: {', '.join(run.stale)}" if run.stale else "",
         )
         for run in found
     ]
     return table(header, rows, words=3)
-
-
-def _word(value: object) -> str:
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -6,10 +6,14 @@ everything in it, so cells of something else, or changed ones, are refused and n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from nsr.contour.contour import Cell
 from nsr.files import StoreError, digested, read_digested, write_whole
@@ -51,3 +55,13 @@ def refuse_other(path: Path, found: Mapping[str, Any], belongs: Mapping[str, Any
             other.append(f"other {name}" + (f" ({', '.join(roles)})" if roles else ""))
     if other:
         raise StoreError(f"{path}: was begun with {' and '.join(other)}; {REMEDY}")
+
+
+@torch.no_grad()
+def digest(*tensors: Tensor) -> str:
+    """SHA-256 over shapes, types and bytes."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nsr import data, paths, training
 from nsr.data import Split
-from nsr.files import StoreError, as_json, parsed, refuse_unwritable
+from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable
 from nsr.network import Weights, mlp, mlp_init
 from nsr.runs.checkpoint import read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.circumstances import circumstances
@@ -28,7 +28,6 @@ from nsr.runs.store import (
     WEIGHTS,
     Run,
     load,
-    locked,
     packed_weights,
     read_provenance,
     refuse_stale,
@@ -109,7 +108,7 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
 def keep(store: Path, job: Job, value: Any, by: dict[str, Any]) -> None:
     """Put the result of a job into the store, each file whole; where another process was faster, its own stays."""
     folder = store / job.spec.folder
-    with locked(store):
+    with locked(folder):  # two processes may finish two contours of one run
         if job.what == "training":
             _keep_epoch(folder, job.spec, value, by)
         else:

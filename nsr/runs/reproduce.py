@@ -89,11 +89,13 @@ def reference(scale: str) -> Numbers:
     except ValidationError as error:
         first = error.errors()[0]
         place = " of ".join(str(part) for part in reversed(first["loc"])) or "content"
-        raise ValueError(f"{QUICK}: {place:.80}: {first['msg']}; git checkout -- data/quick.json restores it") from None
+        raise ValueError(
+            f"{QUICK}: {place:.80}: {first['msg']}; git checkout -- data/quick.json brings it back"
+        ) from None
     ours = {order.spec.name for order in orders(scale)}
     if other := sorted(ours ^ found.keys()) or [run for run, of in found.items() if of.keys() != set(_WHAT)]:
         raise ValueError(
-            f"{QUICK}: {other[0]:.80}: is missing, unknown or not whole; git checkout -- data/quick.json restores it"
+            f"{QUICK}: {other[0]:.80}: is missing, unknown or not whole; git checkout -- data/quick.json brings it back"
         )
     return found
 
@@ -108,7 +110,7 @@ def numbers(scale: str, store: Path) -> Numbers:
 
 
 def _of(run: nsr.runs.Run, contours: dict[str, str]) -> dict[str, float]:
-    aucs = {what: round(run.shown[name].auc, 4) for what, name in contours.items()}
+    aucs = {what: round(run.contour(name).auc, 4) for what, name in contours.items()}
     return {"validation accuracy": run.history[-1]["validation"], **aucs}
 
 

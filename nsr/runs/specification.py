@@ -63,11 +63,12 @@ class Spec(BaseModel):
         return f"{self.name}-{self.seed}-{self.key[:8]}"
 
     @property
-    def changes(self) -> dict[str, Any]:
-        """What differs from the row of the table of methods on the book's widths and images, data set apart."""
-        row = {**asdict(METHODS[self.name]), "sizes": SIZES, "images": None}
-        here = {**asdict(self.method), "sizes": self.sizes, "images": self.images}
-        return {name: value for name, value in here.items() if name != "title" and value != row[name]}
+    def differs(self) -> str:
+        """What differs from the row of the table of methods, in words; nothing where nothing does."""
+        row = {**asdict(METHODS[self.name]), "sizes": SIZES, "images": None, "dataset": "mnist"}
+        here = {**asdict(self.method), "sizes": self.sizes, "images": self.images, "dataset": self.dataset}
+        words = {name: "-".join(map(str, v)) if name == "sizes" else v for name, v in here.items() if v != row[name]}
+        return ", ".join(f"{name} {value}" for name, value in words.items() if name != "title")
 
 
 def spec(

@@ -8,19 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
 from nsr import paths
+from nsr.attack import PAPER
 from nsr.contour import Contour
-from nsr.files import StoreError, digested, read_digested, sha256, write_whole
+from nsr.files import StoreError, digested, locked, read_digested, sha256, write_whole
 from nsr.network import Network, Weights, mlp
 from nsr.runs.code_digest import changed_roles
 from nsr.runs.protocols import MEASUREMENTS
@@ -46,11 +45,12 @@ class Run:
         """What the training cost, on one thread of the machine that the provenance names."""
         return float(self.provenance["training"]["seconds"])
 
-    @cached_property
-    def shown(self) -> dict[str, Contour]:
-        """The contours as they are reported: of a strong attack the lowest accuracy seen inside each budget."""
-        lowest = {name for name, what in MEASUREMENTS.items() if what.attack and what.inherits}
-        return {name: found.envelope if name in lowest else found for name, found in self.contours.items()}
+    def contour(self, kind: str) -> Contour:
+        """A contour as it is reported: what a strong attack broke inside a budget is broken inside larger ones.
+
+        The paper's attack and certificates stand as they were measured.
+        """
+        return self.contours[kind] if MEASUREMENTS[kind].attack in (None, PAPER) else self.contours[kind].envelope
 
 
 def load(folder: Path) -> Run:
@@ -120,12 +120,6 @@ def refuse_stale(store: Path, spec: Spec) -> None:
 # files --------------------------------------------------------------------------------------------------------------
 
 
-def locked(store: Path) -> FileLock:
-    """Held while a run's files are read and rewritten, so that no process undoes what another has just finished."""
-    store.mkdir(parents=True, exist_ok=True)
-    return FileLock(store / ".lock")
-
-
 def write_run(folder: Path, provenance: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write these files, provenance.json with their digests, and the weights last.
 
@@ -144,7 +138,7 @@ def adopt(run: Run, store: Path) -> None:
     """Copy a run into another store, where it may grow."""
     folder = store / run.folder.name
     files = {name: verified(run.folder, name, digest) for name, digest in run.provenance["files"].items()}
-    with locked(store):
+    with locked(folder):
         write_run(folder, run.provenance, files)
         (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
 
@@ -167,8 +161,8 @@ def verified(folder: Path, name: str, digest: str) -> bytes:
 
 def _remedy(folder: Path) -> str:
     if _is_shipped(folder):
-        return f"git checkout -- data/runs/{folder.name} restores it"
-    return "remove its run to compute it again"
+        return f"git checkout -- data/runs/{folder.name} brings it back"
+    return f"remove {folder} to compute the run again"
 
 
 def _is_shipped(folder: Path) -> bool:

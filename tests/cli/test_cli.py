@@ -249,10 +249,9 @@ MISTAKES = {
     "not a function": (("m.py:number", "--data", "digits"), "has no function number"),
     "a function that raises": (("m.py:raising", "--data", "digits"), r"raising\(\) failed: KeyError"),
     "a function that exits": (("m.py:leaving", "--data", "digits"), r"leaving\(\) failed: SystemExit"),
-    "a function whose error is one itself": (("m.py:mute", "--data", "digits"), r"mute\(\) failed: Mute$"),
     "a function that returns a class": (("m.py:kind", "--data", "digits"), "returned an object of type type"),
-    "a module that has no weights yet": (("m.py:unmade", "--data", "digits"), "m.py:unmade: ValueError"),
-    "a module on no device": (("m.py:nowhere", "--data", "digits"), "cannot be brought to the device cpu"),
+    "a module that has no weights yet": (("m.py:unmade", "--data", "digits"), "m.py:unmade: ValueError|do not fit"),
+    "a module on no device": (("m.py:nowhere", "--data", "digits"), "cannot be brought to the device cpu|do not fit"),
     "a module that exits": (("m.py:Leaving", "--data", "digits"), "do not fit: .* raises SystemExit: 0"),
     "a function that wants arguments": (("m.py:needs_size", "--data", "digits"), "required positional argument"),
     "a function that returns nothing": (("m.py:nothing", "--data", "digits"), "returned None"),
@@ -336,7 +335,7 @@ def test_stored_cells_that_no_reader_can_follow_are_refused(tmp_path):
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "paper.json").write_text("[" * 100_000)
     done = nsr("assess", *GOOD, "--out", tmp_path)
-    assert done.exit_code == 2 and re.match("nsr: .*paper.json: not a stored contour .*\n$", done.stderr)
+    assert done.exit_code == 2 and re.match("nsr: .*paper.json: cannot be read .*\n$", done.stderr)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -727,8 +726,11 @@ def test_reproduce_compares_with_the_reference_and_a_number_apart_ends_with_1(sc
     assert done.exit_code == 1 and done.stdout.splitlines()[-1].startswith("3 of 4 numbers agree")
     (line,) = [line for line in done.stdout.splitlines() if "<- differs" in line]
     assert line.startswith("standard ") and " AUC " in line
-    reproduce.QUICK.write_text("{}")
-    assert nsr(*words).exit_code == 1  # nothing to compare with is no agreement
+    whole = json.loads(reproduce.QUICK.read_text())
+    for other in ("{}", "{", "3", json.dumps({**whole, "stndard": whole["standard"]}), json.dumps({"standard": 1})):
+        reproduce.QUICK.write_text(other)
+        done = nsr(*words)  # before anything is computed
+        assert done.exit_code == 2 and "git checkout -- data/quick.json" in done.stderr and "job" not in done.stderr
 
 
 def test_reproduce_lists_a_run_that_failed_and_goes_on(scheduler, own, monkeypatch):

@@ -10,13 +10,15 @@ import sys
 import time
 from itertools import product
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
 
 from nsr import Budget, Network, attack, contour, data, mlp, mlp_init, training
 from nsr.attack import Ascent, Attack
-from nsr.contour import COARSE, FULL, Contour, measure, stored
+from nsr.contour import COARSE, FULL, Contour, measure
+from nsr.files import StoreError
 
 QUICK = Attack((Ascent(steps=10, step_w=0.002),))
 STRONG = Attack(
@@ -149,28 +151,10 @@ def test_the_certified_contour_lies_below_every_attacked_one(net, test, geometry
     assert sure.envelope == sure
 
 
-# what is not to be trusted ------------------------------------------------------------------------------------------
-
-
 # nothing is lost ----------------------------------------------------------------------------------------------------
 
 
-def test_done_cells_are_not_computed_again(net, test, measured):
-    done = {(i, j): measured.accuracy[i][j] for i, j in product(range(3), range(4)) if (i, j) != (2, 1)}
-    seen = []
-    again = measure(
-        net,
-        *test,
-        GRID_X,
-        GRID_W,
-        attack=QUICK,
-        done=done,
-        on_cell=lambda cell, accuracy: seen.append((cell, accuracy)),
-    )
-    assert again == measured and seen == [((2, 1), measured.accuracy[2][1])]
-
-
-def test_an_interrupted_lab_contour_resumes_where_it_stopped(net, test, measured, tmp_path):
+def test_an_interrupted_contour_resumes_where_it_stopped(net, test, measured, tmp_path):
     calls = []
 
     def stop_after_five(done, total):
@@ -179,7 +163,7 @@ def test_an_interrupted_lab_contour_resumes_where_it_stopped(net, test, measured
             raise KeyboardInterrupt
 
     def run(watch=None):
-        return stored.attacked(tmp_path / "c.json", net, *test, GRID_X, GRID_W, attack=QUICK, workers=1, watch=watch)
+        return measure(net, *test, GRID_X, GRID_W, path=tmp_path / "c.json", attack=QUICK, workers=1, watch=watch)
 
     with pytest.raises(KeyboardInterrupt):
         run(stop_after_five)
@@ -194,8 +178,7 @@ def test_an_interrupted_lab_contour_resumes_where_it_stopped(net, test, measured
 SLOW_RUN = """
 import sys, time, torch
 from pathlib import Path
-from nsr import mlp, mlp_init
-from nsr.contour import stored
+from nsr import measure, mlp, mlp_init
 
 def run(path, pause):
     g = torch.Generator().manual_seed(0)
@@ -203,7 +186,7 @@ def run(path, pause):
     x = torch.rand(50, 20, generator=g, dtype=torch.float64)
     grids = (0.0, 0.05, 0.1), (0.0, 0.01, 0.02)
     wait = lambda done, total: time.sleep(pause if done > 3 else 0)
-    return stored.attacked(Path(path), net, x, net(x).argmax(1), *grids, workers=1, watch=wait)
+    return measure(net, x, net(x).argmax(1), *grids, path=Path(path), workers=1, watch=wait)
 """
 
 
@@ -225,22 +208,35 @@ def test_kill_9_loses_at_most_the_cell_in_work_and_the_rerun_is_bit_identical(tm
 
 def test_a_stored_contour_of_something_else_is_refused(net, test, tmp_path):
     path, grids = tmp_path / "c.json", ((0.0, 0.05), (0.0, 0.01))
-    stored.attacked(path, net, *test, *grids, attack=QUICK)
-    with pytest.raises(stored.StoreError, match="made with other settings"):
-        stored.attacked(path, net, *test, *grids, attack=attack.PAPER)
-    with pytest.raises(stored.StoreError, match="made with other network"):
-        stored.attacked(path, net.at(2 * W_m for W_m in net.W), *test, *grids, attack=QUICK)
-    path.write_text("{")
-    with pytest.raises(stored.StoreError, match="not a stored contour"):
-        stored.attacked(path, net, *test, *grids, attack=QUICK)
+    measure(net, *test, *grids, path=path, attack=QUICK)
+    for other, what in (
+        ((net, *test, *grids, attack.PAPER), "settings"),
+        ((net.at(2 * W_m for W_m in net.W), *test, *grids, QUICK), "network"),
+        ((net, test[0][:9], test[1][:9], *grids, QUICK), "inputs"),
+        ((net, *test, (0.0, 0.06), grids[1], QUICK), "grid"),
+    ):
+        *where, how = other
+        with pytest.raises(StoreError, match=f"was begun with other {what}"):
+            measure(*where, path=path, attack=how)
+
+
+def test_a_stored_contour_that_was_changed_or_is_none_is_refused(net, test, tmp_path):
+    path, args = tmp_path / "c.json", (net, *(t[:4] for t in test), (0.0, 0.1), (0.0, 0.01))
+    measure(*args, path=path, attack=QUICK)
+    whole = path.read_text()
+    for content in ("{", "[]", "", whole.replace("0.0", "0.5", 1), whole[:-9]):
+        path.write_text(content)
+        with pytest.raises(StoreError, match="remove it to start afresh") as refusal:
+            measure(*args, path=path, attack=QUICK)
+        assert "\n" not in str(refusal.value)
 
 
 def test_a_certified_contour_is_stored_and_resumed_too(net, test, tmp_path):
     x, y = test[0][:20], test[1][:20]
     grids, seen = ((0.0, 0.005), (0.0, 0.0005)), []
-    first = stored.certified(tmp_path / "c.json", net, x, y, *grids)
-    assert stored.certified(tmp_path / "c.json", net, x, y, *grids, watch=lambda *at: seen.append(at)) == first
-    assert seen == [(4, 4)]
+    first = contour.certified(net, x, y, *grids, path=tmp_path / "c.json")
+    again = contour.certified(net, x, y, *grids, path=tmp_path / "c.json", watch=lambda *at: seen.append(at))
+    assert again == first and seen == [(4, 4)]
 
 
 # what does not fit is refused ---------------------------------------------------------------------------------------
@@ -270,20 +266,16 @@ def test_only_dense_relu_networks_have_a_certified_contour(net, test):
         contour.certified(anything, *test, (0.0, 0.1), (0.0, 0.1))
 
 
-@pytest.mark.parametrize("cell", [[0, 0, 5.0], [0, 0, float("nan")], [0, 1, -0.5], [0, 9, 0.5], [-1, 0, 0.5]])
-def test_a_stored_cell_that_no_run_could_have_left_is_refused(net, test, tmp_path, cell):
-    path = tmp_path / "contour.json"
-    args = net, *(t[:4] for t in test), (0.0, 0.1), (0.0, 0.01)
-    quick = Attack((Ascent(steps=1),))
-    stored.attacked(path, *args, attack=quick)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "cells": [cell]}))
-    with pytest.raises(stored.StoreError, match="not a stored contour"):
-        stored.attacked(path, *args, attack=quick)
-
-
 def test_a_contour_of_a_bfloat16_network_can_be_stored(net, test, tmp_path):
     low = torch.bfloat16
-    stored.attacked(tmp_path / "c", net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), box=(0, 1))
+    measure(net.to(low), test[0][:4].to(low), test[1][:4], (0, 0.1), (0, 0.01), path=tmp_path / "c", attack=QUICK)
+
+
+def test_a_contour_is_an_array_and_draws_itself(measured):
+    assert measured.array.tolist() == [list(row) for row in measured.accuracy]
+    axes = measured.plot()
+    assert f"{measured.auc:.3f}" in axes.get_title() and axes.get_ylabel().endswith("eps_x")
+    plt.close(axes.figure)
 
 
 def test_threads_that_measure_one_module_do_not_meet_each_others_weights(test):

@@ -35,10 +35,10 @@ OTHER = {"bound": "repaired", "optimiser": "adam", "certified": 0.5, "ramp": 0.7
 
 
 @pytest.mark.parametrize("number", nsr.runs.NUMBERS)
-def test_every_number_of_the_method_changes_the_key_and_is_named_as_a_change(number):
+def test_every_number_of_the_method_changes_the_key_and_is_named_as_a_difference(number):
     value = OTHER[number] if number in OTHER else getattr(tiny.spec().method, number) + 1
     changed = tiny.spec(**{number: value})
-    assert changed.key != tiny.spec().key and changed.changes[number] == value
+    assert changed.key != tiny.spec().key and f"{number} {getattr(changed.method, number)}" in changed.differs
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,10 @@ def test_the_fields_of_a_specification_are_those_tested_here():
     assert {f.name for f in fields(Method)} == {*nsr.runs.NUMBERS, "title"}
 
 
-def test_a_row_of_the_table_has_no_changes_and_others_name_theirs():
-    assert nsr.runs.spec("at", 3).changes == {}
-    assert nsr.runs.spec("at", attack_x=0.2, images=9).changes == {"attack_x": 0.2, "images": 9}
+def test_a_row_of_the_table_differs_in_nothing_and_others_say_in_what():
+    assert nsr.runs.spec("at", 3).differs == ""
+    assert nsr.runs.spec("at", attack_x=0.2, images=9).differs == "attack_x 0.2, images 9"
+    assert tiny.spec().differs == "epochs 3, batch 50, sizes 64-16-10, images 200, dataset digits"
 
 
 def test_a_specification_cannot_be_changed():

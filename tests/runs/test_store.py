@@ -51,7 +51,7 @@ def test_a_changed_byte_is_refused_with_the_file_s_name(name, store):
     path = folder / name
     for content in tiny.flipped(path.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(StoreError, match=rf"{path}: .*remove its run to compute it again") as caught:
+        with pytest.raises(StoreError, match=rf"{path}: .*remove {folder} to compute the run again") as caught:
             nsr.runs.load(folder)
         assert "\n" not in str(caught.value)
         with pytest.raises(StoreError):
@@ -63,7 +63,9 @@ def test_a_damaged_shipped_run_is_restored_from_the_repository(name, store, monk
     monkeypatch.setattr(paths, "SHIPPED", store)
     folder = store / tiny.spec().folder
     (folder / name).write_bytes(b"junk")
-    with pytest.raises(StoreError, match=rf"{folder / name}: .*; git checkout -- data/runs/{folder.name} restores it"):
+    with pytest.raises(
+        StoreError, match=rf"{folder / name}: .*; git checkout -- data/runs/{folder.name} brings it back"
+    ):
         nsr.runs.load(folder)
 
 
@@ -137,7 +139,7 @@ def test_contours_are_loaded_as_they_are_stored_and_those_of_strong_attacks_show
     (folder / "provenance.json").write_bytes(files.digested(provenance))
     run = nsr.runs.load(folder)
     assert {run.contours[name].accuracy[1][1] for name in kinds} == {0.6}
-    assert [run.shown[name].accuracy[1][1] for name in kinds] == [0.6, 0.2, 0.6]
+    assert [run.contour(name).accuracy[1][1] for name in kinds] == [0.6, 0.2, 0.6]
 
 
 def test_a_run_is_copied_into_another_store_byte_by_byte_and_listed_once_it_is_whole(finished, tmp_path, monkeypatch):
