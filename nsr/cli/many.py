@@ -56,7 +56,7 @@ def reproduce_command(
     """
     with refusals():
         if unknown := sorted(set(only or []) - set(METHODS)):
-            raise ValueError(f"unknown method {unknown[0]!r}: choose one of {', '.join(METHODS)}")
+            raise ValueError(f"unknown method {unknown[0]!r:.60}: choose one of {', '.join(METHODS)}")
         orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
         reference = reproduce.reference(scale)  # what is wrong with it shows before anything is computed
         with sweep.cluster(scheduler, workers) as client:

@@ -152,7 +152,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r}") from None
+        raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r:.60}") from None
 
 
 def _refuse_what_does_not_fit(spec: Spec) -> None:
@@ -168,9 +168,9 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
     for text in assignments:
         name, equals, value = text.partition("=")
         if not (name.strip() and equals):
-            raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
+            raise ValueError(f"--set takes NAME=VALUE, got {text!r:.60}")
         if name not in nsr.runs.NUMBERS:
-            raise ValueError(f"unknown number {name!r}: a method has {', '.join(nsr.runs.NUMBERS)}")
+            raise ValueError(f"unknown number {name!r:.60}: a method has {', '.join(nsr.runs.NUMBERS)}")
         try:
             number = float(value)
             found[name] = int(number) if number.is_integer() and "." not in value else number

@@ -23,6 +23,7 @@ FILES = ("spec.json", "weights.safetensors", "history.json", "provenance.json") 
 )
 
 
+@pytest.mark.slow
 def test_whichever_write_is_the_last_a_run_is_listed_when_it_is_whole_and_resumed_to_the_same_bytes(
     finished, tmp_path, monkeypatch
 ):
