@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from nsr.cli.options import Scheduler, Workers, path_option
-from nsr.cli.terminal import refusals, refuse_unwritable_files, room, table
+from nsr.cli.terminal import excerpt, refusals, refuse_unwritable_files, room, table
 from nsr.runs import Job, reproduce, sweep, tuning
 from nsr.training import METHODS
 
@@ -90,6 +90,6 @@ def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> 
 
 def _end(report: sweep.Report, failed: bool = False) -> None:
     for folder, reason in report.failed.items():
-        typer.echo(f"nsr: failed: {folder}: {reason}", err=True)
+        typer.echo(f"nsr: failed: {folder}: {excerpt(reason)}", err=True)
     if report.failed or failed:
         raise typer.Exit(1)

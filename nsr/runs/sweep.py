@@ -121,7 +121,7 @@ def run(orders: Sequence[Order], store: Path, client: Client, watch: Watch = lam
             futures.add(future)
 
     def fail(folder: str, error: BaseException) -> None:
-        report.failed[folder] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        report.failed[folder] = " ".join(f"{type(error).__name__}: {error}".split())
         watch(None, left.pop(folder))
 
     for folder, queue in queues.items():

@@ -26,6 +26,7 @@ from nsr.paths import ROOT
 QUICK = {"paper": Attack((Ascent(steps=3),)), "strong": Attack((Ascent(steps=4, T=0.2),))}
 
 MODELS = """
+    import os
     import time
     import torch
     from torch import nn
@@ -103,12 +104,18 @@ MODELS = """
     def needs_size(size):
         return nn.Linear(size, 10)
 
-    class Slow(nn.Linear):
+    class Held(nn.Linear):
+        # comes to a halt in the middle of the grid, for as long as there is a file named hold
+
+        calls = 0
+
         def __init__(self):
             super().__init__(64, 10)
 
         def forward(self, x):
-            time.sleep(0.003)
+            Held.calls += 1
+            while Held.calls > 700 and os.path.exists("hold"):
+                time.sleep(0.01)
             return super().forward(x)
 
     number = 3
@@ -190,6 +197,7 @@ def test_progress_counts_cells_on_stderr_and_leaves_stdout_alone(tmp_path):
     assert "%|" not in done.stdout
 
 
+@pytest.mark.slow
 def test_every_option_changes_what_is_found(tmp_path):
     folders = iter(range(100))
 
@@ -355,9 +363,11 @@ def test_results_of_another_model_are_not_written_over(tmp_path):
 # Ctrl-C -------------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_in_one_line_and_130_and_the_same_command_goes_on(tmp_path, monkeypatch):
-    words = ["assess", "m.py:Slow", "--data", "digits", "--images", "6", "--points", "3", "--no-strong", "--no-certify"]
+@pytest.mark.slow
+def test_ctrl_c_ends_in_one_line_and_130_and_the_same_command_goes_on(tmp_path, here, monkeypatch):
+    words = ["assess", "m.py:Held", "--data", "digits", "--images", "6", "--points", "3", "--no-strong", "--no-certify"]
     words += ["--out", str(tmp_path / "out")]
+    (here / "hold").touch()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     # a process inherits an ignored SIGINT, as tests started in the background have it; one that is caught is reset
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -371,6 +381,7 @@ def test_ctrl_c_ends_in_one_line_and_130_and_the_same_command_goes_on(tmp_path, 
         time.sleep(0.05)
     victim.send_signal(signal.SIGINT)
     _, errors = victim.communicate(timeout=60)
+    (here / "hold").unlink()
     assert victim.returncode == 130 and "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("nsr: interrupted; the same command goes on")
     assert not (tmp_path / "out" / "assessment.json").exists()
