@@ -36,12 +36,18 @@ def shares(line: str) -> list[float]:
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch) -> Iterator[Path]:
-    """The user's own store, no shipped one, and measurements of seconds."""
+def kinds() -> Iterator[None]:
+    """Measurements of milliseconds; asked for before `monkeypatch`, so that what a test changes is undone first."""
+    with mock.patch.dict(runs.MEASUREMENTS, KINDS, clear=True):
+        yield
+
+
+@pytest.fixture
+def own(kinds, tmp_path, monkeypatch) -> Path:
+    """The user's own store, and no shipped one."""
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
-    with mock.patch.dict(runs.MEASUREMENTS, KINDS, clear=True):
-        yield tmp_path / "own"
+    return tmp_path / "own"
 
 
 def trained(*words: object) -> Path:

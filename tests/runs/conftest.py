@@ -15,11 +15,16 @@ from nsr import paths
 
 
 @pytest.fixture(autouse=True)
-def nobodys(monkeypatch, tmp_path) -> Iterator[None]:
-    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+def kinds() -> Iterator[None]:
+    """Asked for before `monkeypatch`, so that what a test changes among them is undone first."""
     with mock.patch.dict(nsr.runs.MEASUREMENTS, tiny.KINDS):
         yield
+
+
+@pytest.fixture(autouse=True)
+def nobodys(kinds, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
 
 
 @pytest.fixture(scope="session")

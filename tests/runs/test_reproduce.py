@@ -185,8 +185,11 @@ SPOILT = {
     "a damaged name": (lambda text: text.replace('"trades"', '"tradez"'), "trades: is missing, unknown or not whole"),
     "a word": (lambda text: text.replace("0.255", '"0.255"'), "AUC of standard: .* valid number"),
     "more than all": (lambda text: text.replace("0.255", "2.55"), "AUC of standard: .* less than or equal to 1"),
-    "a number for a method": (lambda text: json.dumps({**json.loads(text), "at": 0.5}), "at: Input should be an object"),
-    "a name without end": (lambda text: json.dumps({**json.loads(text), 10**5 * "x": {}}), "xxx: is missing, unknown"),
+    "a number for a method": (
+        lambda text: json.dumps({**json.loads(text), "at": 0.5}),
+        "at: Input should be an object",
+    ),
+    "a name without end": (lambda text: json.dumps({**json.loads(text), 10**5 * "x": {}}), "xxx: is missing, unkn"),
 }
 
 
