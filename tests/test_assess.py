@@ -535,7 +535,7 @@ def test_only_the_tensors_that_are_named_move(odd, tmp_path):
 def test_two_models_never_share_their_cells_and_a_changed_digit_is_noticed(odd, models, tmp_path):
     what = assess.plan(points=2, strong=False, certify=False)
     judged(odd, "Normalised", tmp_path, what)
-    with pytest.raises(StoreError, match="holds cells measured with other model"):
+    with pytest.raises(StoreError, match="was begun with other model"):
         judged(models, "dense", tmp_path, what)
     path = tmp_path / "cells" / "paper.json"
     path.write_bytes(path.read_bytes().replace(b"0.0", b"0.5", 1))

@@ -81,7 +81,7 @@ MEASUREMENTS: dict[str, Measurement] = {
 def measurement(name: str) -> Measurement:
     """The kind of contour of this name."""
     if name not in MEASUREMENTS:
-        raise ValueError(f"unknown kind of contour {name!r}: choose one of {', '.join(MEASUREMENTS)}")
+        raise ValueError(f"unknown kind of contour {name!r:.60}: choose one of {', '.join(MEASUREMENTS)}")
     return MEASUREMENTS[name]
 
 

@@ -216,7 +216,7 @@ def test_a_stored_contour_of_something_else_is_refused(net, test, tmp_path):
         ((net, *test, (0.0, 0.06), grids[1], QUICK), "grid"),
     ):
         *where, how = other
-        with pytest.raises(StoreError, match=f"holds cells measured with other {what}"):
+        with pytest.raises(StoreError, match=f"was begun with other {what}"):
             measure(*where, path=path, attack=how)
 
 
