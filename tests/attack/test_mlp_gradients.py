@@ -118,7 +118,9 @@ def test_every_gradient_that_is_wanted_is_autograds_and_the_others_are_none(case
 
 
 @given(cases(), st.integers(1, 4))
-def test_over_chunks_of_inputs_the_gradients_on_the_weights_add_up_and_the_others_line_up(case: Case, size: int) -> None:
+def test_over_chunks_of_inputs_the_gradients_on_the_weights_add_up_and_the_others_line_up(
+    case: Case, size: int
+) -> None:
     everything = True, [True] * len(case.W)
     z, g_x, g_W = gradients(case.W, case.x, both, *everything)
     parts = [gradients(case.W, part, both, *everything) for part in case.x.split(size, dim=1)]
