@@ -186,7 +186,7 @@ def _runs_table(found: Sequence[Run]) -> Iterator[str]:
     kinds = [name for name in nsr.runs.MEASUREMENTS if any(name in run.contours for run in found)]
     yield f"{'run':34}{'validation':>11}" + "".join(f"{'AUC ' + name:>15}" for name in kinds) + f"{'s':>8}"
     for run in found:
-        aucs = [f"{run.contours[name].auc:.3f}" if name in run.contours else "-" for name in kinds]
+        aucs = [f"{run.contour(name).auc:.3f}" if name in run.contours else "-" for name in kinds]
         stale = f"  stale: {', '.join(run.stale)}" if run.stale else ""
         clean = f"{100 * run.history[-1]['validation']:.2f} %"
         yield f"{run.folder.name:34}{clean:>11}" + "".join(f"{auc:>15}" for auc in aucs) + f"{run.seconds:>8.0f}{stale}"

@@ -99,6 +99,16 @@ class Contour:
         return _mean(rows, self.grid_x)
 
     @property
+    def mean_x(self) -> float:
+        """The mean accuracy along the edge eps_w = 0."""
+        return _mean(self.edge_x, self.grid_x)
+
+    @property
+    def mean_w(self) -> float:
+        """The mean accuracy along the edge eps_x = 0."""
+        return _mean(self.edge_w, self.grid_w)
+
+    @property
     def envelope(self) -> Contour:
         """The lowest accuracy seen inside each budget: what breaks an input in a small ball lies in the larger too."""
         rows = [tuple(itertools.accumulate(row, min)) for row in self.accuracy]

@@ -95,7 +95,7 @@ def compare(scale: str, store: Path) -> list[Agreement]:
                 Agreement(spec.folder, "validation accuracy", *(r.history[-1]["validation"] for r in (run, reference)))
             )
             names = [name for name in run.contours if name in reference.contours]
-            found += [Agreement(spec.folder, f"AUC {n}", run.contours[n].auc, reference.contours[n].auc) for n in names]
+            found += [Agreement(spec.folder, f"AUC {n}", run.contour(n).auc, reference.contour(n).auc) for n in names]
     return found
 
 
@@ -104,7 +104,7 @@ def _numbers(scale: str, store: Path) -> dict[str, dict[str, float]]:
     return {
         run.spec.name: {
             "validation accuracy": run.history[-1]["validation"],
-            "AUC": round(run.contours["quick"].auc, 4),
+            "AUC": round(run.contour("quick").auc, 4),
         }
         for run in runs
         if run is not None and "quick" in run.contours

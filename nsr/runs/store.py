@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 
 from nsr import paths
 from nsr.attack import PAPER
-from nsr.contour import BRIEF, Contour
+from nsr.contour import Contour
 from nsr.files import StoreError, as_json, write_whole
 from nsr.network import Network, mlp
 from nsr.runs.checkpoint import checkpoint_path
 from nsr.runs.code_digest import changed_roles
-from nsr.runs.protocols import Measurement
+from nsr.runs.protocols import MEASUREMENTS
 from nsr.runs.sealed import read_provenance, verified
 from nsr.runs.specification import Spec, what_is_wrong
 from nsr.runs.tensors import unpacked_weights
@@ -35,6 +35,14 @@ class Run:
     provenance: dict[str, Any]
     folder: Path
     stale: tuple[str, ...]
+
+    def contour(self, kind: str) -> Contour:
+        """A contour as this book reads it: where a strong attack broke an input in a ball, it is broken in larger ones.
+
+        The paper's attack and certificates stand as they were measured. `contours` holds all as they are stored.
+        """
+        stored = self.contours[kind]
+        return stored if MEASUREMENTS[kind].attack in (None, PAPER) else stored.envelope
 
     @property
     def seconds(self) -> float:
@@ -111,6 +119,4 @@ def _contour(content: bytes) -> Contour:
     record = json.loads(content)
     protocol, rows = record["protocol"], tuple(map(tuple, record["accuracy"]))
     grid_w = protocol["grid_w"] if record["geometry"] == "absolute" else protocol["grid_r"]
-    found = Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])
-    # what broke inside a smaller ball breaks inside the larger; the paper's attack is shown as it came out
-    return found if record["attack"] in (None, Measurement(BRIEF, PAPER).record["attack"]) else found.envelope
+    return Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])

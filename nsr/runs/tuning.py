@@ -107,8 +107,8 @@ def _row(name: str, store: Path) -> Iterator[dict[str, Any]]:
 def _found(run: Run) -> dict[str, float]:
     return {
         "clean": run.history[-1]["validation"],
-        "auc": round(run.contours["validation"].auc, 4),
-        "certified": round(run.contours["validation_certified"].auc, 4),
+        "auc": round(run.contour("validation").auc, 4),
+        "certified": round(run.contour("validation_certified").auc, 4),
     }
 
 
@@ -119,7 +119,12 @@ def write(store: Path, path: Path = TABLE) -> list[dict[str, Any]]:
     return records
 
 
+def recorded(path: Path = TABLE) -> list[dict[str, Any]]:
+    """The candidates as the search has left them, one record each."""
+    return json.loads(path.read_text())["candidates"]
+
+
 def chosen(path: Path = TABLE) -> dict[str, Method]:
     """The table of methods as the recorded choice has it."""
-    records = json.loads(path.read_text())["candidates"]
+    records = recorded(path)
     return {r["method"]: replace(METHODS[r["method"]], **r["numbers"]) for r in records if r["chosen"]}

@@ -6,45 +6,21 @@ one seed against one seed decides nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 import nsr.runs
 from nsr.data import Split
 from nsr.runs import Run, Spec
-from nsr.study.results import CONFIDENCE, Estimate, Runs, aucs, estimate
+from nsr.study.select import Runs, aucs
+from nsr.study.statistics import Difference, Estimate, difference, estimate, next_seed
 from nsr.training import Method
 
 Group = tuple[Run, ...]  # runs that differ in their seeds alone
 Ladder = Mapping[str, Group]  # what a number was set to -> the runs that have it so
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The mean of some values less that of others; outside (low, high) the seeds alone could not have brought it."""
-
-    size: float
-    low: float
-    high: float
-
-    @property
-    def seen(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-    @property
-    def verdict(self) -> str:
-        if math.isnan(self.low):
-            return "not decided: one seed each"
-        return "outside the seed spread" if self.seen else "inside the seed spread"
-
-    def __str__(self) -> str:
-        interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
-        return f"{self.size:+.3f}{interval} {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -64,30 +40,6 @@ class Target:
     def __str__(self) -> str:
         found = "" if self.found is None else f"{self.found} over {len(self.found.values)} seeds, "
         return f"{self.what}: {found}target {self.least:g}: {self.verdict}"
-
-
-def difference(values: Iterable[float], others: Iterable[float]) -> Difference:
-    """Student's interval for a difference of means, both groups taken to scatter alike.
-
-    With a single value on one side this is the interval in which one more seed of the other side would fall.
-    """
-    first, second = (np.array(list(group), dtype=float) for group in (values, others))
-    if not (len(first) and len(second)):
-        raise ValueError("no values: there is nothing to compare")
-    size, freedom = float(first.mean() - second.mean()), len(first) + len(second) - 2
-    half = math.nan
-    if freedom > 0:
-        squares = sum(float(((group - group.mean()) ** 2).sum()) for group in (first, second))
-        half = float(student.ppf((1 + CONFIDENCE) / 2, freedom))
-        half *= math.sqrt(squares / freedom * (1 / len(first) + 1 / len(second)))
-    return Difference(size, size - half, size + half)
-
-
-def next_seed(values: Sequence[float]) -> tuple[float, float]:
-    """Where one more seed would fall with 95 % confidence: what an ablation of one seed has to leave to count."""
-    mean = float(np.mean(values))
-    spread = difference([mean], values)
-    return mean + spread.low, mean + spread.high
 
 
 # ladders ------------------------------------------------------------------------------------------------------------
@@ -164,7 +116,7 @@ def rungs(ladder: Ladder, reference: str, contour: str = "paper") -> str:
         values = list(aucs(group, contour).values())
         if not values:
             continue
-        clean = np.mean([run.contours[contour].clean for run in group if contour in run.contours])
+        clean = np.mean([run.contour(contour).clean for run in group if contour in run.contours])
         size = np.mean([weight_size(run) for run in group])
         told = "" if name == reference else f", {difference(values, base)}"
         lines.append(f"{name:{width}}  {len(values):5d}  {clean:5.1%}  {size:8.4f}  {estimate(values)}{told}")
@@ -233,12 +185,6 @@ def entry(runs: Group, found: Estimate, accuracy: Estimate) -> str:
         f"{runs[0].spec.name}: {found} over {len(found.values)} seeds; clean {accuracy.mean:.1%}; "
         f"{seconds:.0f} s of training a seed, one thread\n    {recipe(runs[0].spec.method)}"
     )
-
-
-def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
-    """first / second, seed by seed, if they have a seed in common."""
-    both = sorted(first.keys() & second.keys())
-    return estimate(first[seed] / second[seed] for seed in both) if both else None
 
 
 def recipe(method: Method) -> str:

@@ -20,8 +20,8 @@ from nsr.figures.provenance import stamp
 from nsr.files import write_whole
 from nsr.network import Network
 from nsr.runs import MEASUREMENTS, Run
-from nsr.study import results
-from nsr.study.results import Runs
+from nsr.study import select, statistics
+from nsr.study.select import Runs
 from nsr.training import METHODS, PANELS, Method
 
 ATTACKS = {
@@ -43,7 +43,7 @@ def of(runs: Runs, seeds: Sequence[int]) -> Runs:
 
 def figure(runs: Runs, kind: str = "paper") -> Figure:
     """Figure 1 under one kind of contour: the mean over the runs, and the AUC with its interval over the seeds."""
-    used = [run for name in PANELS for run in results.having(runs.get(name, ()), kind)]
+    used = [run for name in PANELS for run in select.having(runs.get(name, ()), kind)]
     return stamp(figure_1.panels(six(runs, kind), protocol(kind)), used)
 
 
@@ -59,7 +59,7 @@ def interactive(runs: Runs, kinds: Mapping[str, str]) -> str:
         families = list(dict.fromkeys(_family(method) for method, _ in there))
         for method, panel in sorted(there, key=lambda pair: (families.index(_family(pair[0])), pair[0].beta)):
             views.append(View((words, _family(method), f"{method.beta:g}"), plane(panel)))
-        used |= {run.spec.folder: run for name in PANELS for run in results.having(runs.get(name, ()), kind)}
+        used |= {run.spec.folder: run for name in PANELS for run in select.having(runs.get(name, ()), kind)}
     label = "Accuracy over the radii of inputs and weights"
     return page(label, ("Measured:", "Trained:", "Training beta:"), views, [*used.values()])
 
@@ -74,14 +74,14 @@ def six(runs: Runs, kind: str) -> list[figure_1.Panel]:
     """The six panels, in words and contours; one without a run is empty."""
     panels = []
     for letter, name in zip("abcdef", PANELS, strict=True):
-        having = results.having(runs.get(name, ()), kind)
-        sure = results.having(having, "certified") if MEASUREMENTS[kind].geometry == "absolute" else ()
+        having = select.having(runs.get(name, ()), kind)
+        sure = select.having(having, "certified") if MEASUREMENTS[kind].geometry == "absolute" else ()
         panels.append(
             figure_1.Panel(
                 f"({letter}) {METHODS[name].title}" + (f", n = {len(having)}" if having else ""),
-                f"AUC {results.estimate(results.aucs(having, kind).values())}" if having else "",
-                results.mean_contour(having, kind) if having else None,
-                results.mean_contour(sure, "certified") if sure else None,
+                f"AUC {statistics.estimate(select.aucs(having, kind).values())}" if having else "",
+                select.mean_contour(having, kind) if having else None,
+                select.mean_contour(sure, "certified") if sure else None,
             )
         )
     return panels
@@ -109,7 +109,7 @@ def vectors(figure: Figure) -> dict[str, bytes]:
 def write(folder: Path = paths.CHAPTERS / "figures") -> list[Path]:
     """Figure 1 from the shipped runs as vector graphics; the PNG beside them is taken from the chapter."""
     written = []
-    for suffix, content in vectors(figure(results.by_method())).items():
+    for suffix, content in vectors(figure(select.by_method())).items():
         written.append(folder / f"{NAME}.{suffix}")
         write_whole(written[-1], content)
     return written
@@ -139,7 +139,7 @@ def again(runs: Sequence[Run], kind: str, count: int, generator: torch.Generator
 
     Cells inside the plane, and where something is left: that nothing is left agrees too easily.
     """
-    having = results.having(runs, kind)
+    having = select.having(runs, kind)
     return [_again(having[_pick(len(having), generator)], kind, generator) for _ in range(count if having else 0)]
 
 
@@ -161,7 +161,7 @@ def shared_cells(run: Run, one: str, other: str) -> list[tuple[float, float]]:
     """The accuracies of two contours at every budget that both measured; none where the run lacks one of them."""
     if not {one, other} <= run.contours.keys():
         return []
-    first, second = _cells(run.contours[one]), _cells(run.contours[other])
+    first, second = _cells(run.contour(one)), _cells(run.contour(other))
     return [(first[budget], second[budget]) for budget in first if budget in second]
 
 
@@ -188,10 +188,10 @@ def within(runs: Runs, kind: str, share_x: float, share_w: float) -> dict[str, d
         name: {
             run.spec.seed: c.within(share_x * c.grid_x[-1], share_w * c.grid_w[-1]).auc
             for run in having
-            for c in (run.contours[kind],)
+            for c in (run.contour(kind),)
         }
         for name, group in runs.items()
-        if (having := results.having(group, kind))
+        if (having := select.having(group, kind))
     }
 
 

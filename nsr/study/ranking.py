@@ -7,16 +7,16 @@ with three seeds a percentile bootstrap is no wider than the range of the three 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from scipy.integrate import trapezoid
 from scipy.stats import kendalltau
 
 from nsr.contour import Contour
-from nsr.study.results import Estimate, Runs, estimate, having
+from nsr.study.select import Runs, having
+from nsr.study.statistics import Estimate, estimate, paired
 
-PARTS = ("joint", "x", "w")
+PARTS = {"joint": "auc", "x": "mean_x", "w": "mean_w"}
 GEOMETRIES = {"paper": "paper's attack, absolute", "strong": "strong, absolute", "relative": "strong, relative"}
 Scores = Mapping[str, Mapping[int, float]]  # method -> seed -> AUC, or the mean accuracy along one edge
 
@@ -30,66 +30,25 @@ class Standing:
     worst: int
 
 
-@dataclass(frozen=True)
-class Conclusion:
-    """What the paper concludes, as orderings: in each pair the first method is said to be ahead in this part."""
-
-    name: str
-    words: str
-    part: str
-    pairs: tuple[tuple[str, str], ...]
-
-
-# Chapter 8 has the sentences. AT+beta stands for the better of the two betas under the contour at hand.
-CONCLUSIONS = (
-    Conclusion("C1", "AT is less robust to weights than Standard", "w", (("standard", "at"),)),
-    Conclusion("C2", "Weight Perturb beats Standard on inputs", "x", (("weight_perturb", "standard"),)),
-    Conclusion(
-        "C4",
-        "the three models with the proposed loss beat the three without",
-        "joint",
-        tuple(itertools.product(("at_beta_low", "at_beta_high", "jiwp"), ("standard", "weight_perturb", "at"))),
-    ),
-    Conclusion("C5", "the best AT+beta beats AT", "joint", (("at_beta", "at"),)),
-    Conclusion("C6", "the best AT+beta beats JIWP", "joint", (("at_beta", "jiwp"),)),
-)
-
-
 def score(contour: Contour, part: str = "joint") -> float:
     """The AUC, or the mean accuracy along one singular edge: inputs alone ("x") or weights alone ("w")."""
-    if part == "joint":
-        return contour.auc
     if part not in PARTS:
         raise ValueError(f"unknown part {part!r}: choose one of {', '.join(PARTS)}")
-    edge, grid = (contour.edge_x, contour.grid_x) if part == "x" else (contour.edge_w, contour.grid_w)
-    return float(trapezoid(edge, grid)) / grid[-1]
+    return float(getattr(contour, PARTS[part]))
 
 
 def scores(runs: Runs, contour: str, part: str = "joint") -> dict[str, dict[int, float]]:
     """The score of every run that has this contour, by method and seed; methods without any are left out."""
     found = {
-        name: {run.spec.seed: score(run.contours[contour], part) for run in having(group, contour)}
+        name: {run.spec.seed: score(run.contour(contour), part) for run in having(group, contour)}
         for name, group in runs.items()
     }
     return {name: by_seed for name, by_seed in found.items() if by_seed}
 
 
-def ahead(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
-    """first - second over the seeds that both have, None where there are none."""
-    both = sorted(first.keys() & second.keys())
-    return estimate(first[seed] - second[seed] for seed in both) if both else None
-
-
-def sign(difference: Estimate | None) -> int:
-    """1 or -1 where the interval lies on one side of 0; 0 where it does not, or where one seed cannot tell."""
-    if difference is None or len(difference.values) < 2:
-        return 0
-    return (difference.low > 0) - (difference.high < 0)
-
-
 def signs(scores: Scores) -> dict[tuple[str, str], int]:
     """For every two methods whether the first is surely ahead (1), surely behind (-1), or neither (0)."""
-    return {(a, b): sign(ahead(scores[a], scores[b])) for a, b in itertools.permutations(scores, 2)}
+    return {(a, b): _sign(paired(scores[a], scores[b])) for a, b in itertools.permutations(scores, 2)}
 
 
 def means(scores: Scores) -> dict[str, float]:
@@ -138,23 +97,5 @@ def tau(first: Scores, second: Scores) -> Estimate | None:
     return replace(mean, low=max(-1.0, mean.low), high=min(1.0, mean.high))
 
 
-def holds(scores: Scores, conclusion: Conclusion) -> int:
-    """1 if every ordering of the conclusion is decided as it says, -1 if one is decided against it, else 0."""
-    mean = means(scores)
-    betas = [name for name in ("at_beta_low", "at_beta_high") if name in mean]
-    best = max(betas, key=mean.__getitem__) if betas else ""
-    pairs = [tuple(best if name == "at_beta" else name for name in pair) for pair in conclusion.pairs]
-    found = [sign(ahead(scores.get(a, {}), scores.get(b, {}))) for a, b in pairs]
-    return min(found)
-
-
-def reading(found: Sequence[int]) -> str:
-    """What a conclusion is about, from whether it holds for the paper's attack, `strong` and relative radii."""
-    paper, strong, relative = found
-    if paper < 1:
-        return "contradicted already in the paper's metric" if paper else "undecided in the paper's metric"
-    if strong < 1:
-        return "about the attack: a stronger one takes it back" if strong else "not shown beyond the paper's attack"
-    if relative < 1:
-        return "about the size of the weights: reversed" if relative else "not shown beyond the size of the weights"
-    return "about robustness: it holds in both geometries"
+def _sign(difference: Estimate | None) -> int:
+    return 0 if difference is None else difference.sign

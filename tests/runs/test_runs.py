@@ -346,11 +346,13 @@ def test_cells_behind_a_dead_one_are_skipped_unless_the_attack_is_the_paper_s(at
     assert set(measured) == (every - skipped if inherits else every) and len(measured) == len(set(measured))
 
 
-def test_the_paper_s_attack_is_shown_as_it_came_out_and_others_as_the_lowest_inside_each_budget():
-    rows = [[0.9, 0.2], [0.5, 0.6]]
-    for attack, shown in ((PAPER, 0.6), (STRONG, 0.2), (None, 0.6)):
-        record = {**Measurement(GRID, attack).record, "accuracy": rows}
-        assert stores._contour(json.dumps(record).encode()).accuracy[1][1] == shown
+def test_a_loader_returns_what_is_stored_and_a_strong_attack_is_read_as_the_lowest_inside_each_budget(store):
+    rows = ((0.9, 0.2), (0.5, 0.6))
+    known = contour.Contour(GRID.grid_x, GRID.grid_w, rows)
+    run = replace(nsr.runs.load(store / tiny_spec().folder), contours=dict.fromkeys(BOOK, known))
+    with mock.patch.dict(nsr.runs.MEASUREMENTS, BOOK, clear=True):
+        for kind, shown in (("paper", 0.6), ("strong", 0.2), ("per_sample", 0.2), ("certified", 0.6)):
+            assert run.contours[kind].accuracy == rows and run.contour(kind).accuracy[1][1] == shown
 
 
 # taken up where it stopped ------------------------------------------------------------------------------------------

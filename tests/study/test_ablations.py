@@ -14,8 +14,8 @@ from nsr.contour import Contour
 from nsr.data import Split
 from nsr.network import mlp
 from nsr.runs import Run
-from nsr.study import ablations
-from nsr.study.results import estimate
+from nsr.study import ablations, statistics
+from nsr.study.statistics import estimate
 from nsr.training import METHODS
 
 
@@ -28,32 +28,32 @@ def run(name: str = "at", seed: int = 0, auc: float = 0.5, **changes: object) ->
 def test_the_interval_is_the_one_of_the_two_sample_t_test():
     first, second = (0.3, 0.34, 0.31), (0.2, 0.28, 0.22, 0.25)
     low, high = stats.ttest_ind(first, second).confidence_interval(0.95)
-    found = ablations.difference(first, second)
+    found = statistics.difference(first, second)
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.seen == (stats.ttest_ind(first, second).pvalue < 0.05)
 
 
 def test_one_more_seed_falls_into_the_interval_in_19_of_20_cases():
     draws = np.random.default_rng(0).normal(size=(4000, 6))
-    inside = [low <= own <= high for *known, own in draws for low, high in [ablations.next_seed(known)]]
+    inside = [low <= own <= high for *known, own in draws for low, high in [statistics.next_seed(known)]]
     assert np.mean(inside) == pytest.approx(0.95, abs=0.012)
 
 
 def test_a_single_value_leaves_the_interval_of_next_seed_exactly_if_it_counts():
     known = (0.3, 0.31, 0.33)
-    low, high = ablations.next_seed(known)
+    low, high = statistics.next_seed(known)
     for value, counts in ((low - 1e-9, True), (low + 1e-9, False), (high - 1e-9, False), (high + 1e-9, True)):
-        assert ablations.difference([value], known).seen is counts
+        assert statistics.difference([value], known).seen is counts
 
 
 def test_one_seed_against_one_decides_nothing():
-    found = ablations.difference([0.9], [0.1])
+    found = statistics.difference([0.9], [0.1])
     assert math.isnan(found.low) and not found.seen and "not decided" in str(found)
 
 
 def test_no_values_are_refused():
     with pytest.raises(ValueError, match="no values"):
-        ablations.difference([], [0.1])
+        statistics.difference([], [0.1])
 
 
 def test_a_ladder_holds_the_row_and_what_differs_in_the_named_number_alone():
@@ -88,7 +88,7 @@ def test_a_ladder_as_a_table_says_seeds_and_verdict():
     assert "    3  " in lines[1] and "outside" in lines[2] and "one seed" in lines[2]
     told = ablations.verdicts(found, "at", "paper")
     assert ablations.outside({"radius": told}) == ["radius = 0.9"]
-    assert ablations.band(found, "at", "paper")[1] == ablations.next_seed([0.5, 0.501, 0.502])
+    assert ablations.band(found, "at", "paper")[1] == statistics.next_seed([0.5, 0.501, 0.502])
 
 
 def test_the_size_of_weights_is_the_mean_over_the_layers():
@@ -111,8 +111,8 @@ def test_the_best_row_is_the_best_of_those_accurate_enough():
 
 
 def test_a_ratio_is_taken_seed_by_seed():
-    assert ablations.ratio({0: 0.6, 1: 0.8, 7: 1.0}, {0: 0.3, 1: 0.2}).values == (2.0, 4.0)
-    assert ablations.ratio({0: 0.6}, {1: 0.3}) is None
+    assert statistics.ratio({0: 0.6, 1: 0.8, 7: 1.0}, {0: 0.3, 1: 0.2}).values == (2.0, 4.0)
+    assert statistics.ratio({0: 0.6}, {1: 0.3}) is None
     assert ablations.Target("a", None, 0.5).verdict == "not measured"
 
 

@@ -15,7 +15,7 @@ import nsr.runs
 from nsr import cli, paths
 from nsr.contour import Contour
 from nsr.runs import reproduce
-from nsr.study import claims, results
+from nsr.study import claims, select, statistics
 from nsr.study.claims import numbers
 from nsr.study.claims.verdict import DEPENDS, NOT_REPRODUCED, OPEN, REPRODUCED, Case, Part, Row, Rules, Setting
 from nsr.theory import counterexamples
@@ -42,7 +42,7 @@ def made(
     under: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
     seeds: int = 3,
     kinds: Sequence[str] = KINDS,
-) -> results.Runs:
+) -> select.Runs:
     """Stored runs of these nets, each with contours of these kinds; `under` gives other nets for one kind."""
     found: dict[str, list] = {name: [] for name in nets}
     for name, seed in itertools.product(nets, range(seeds)):
@@ -50,7 +50,15 @@ def made(
         shift = WOBBLE[(seed + len(name)) % 5]  # not the same for all, so that differences vary with the seed
         contours = {kind: contour(kind, shift, **values) for kind, values in numbers.items()}
         folder = Path(f"{name}-{seed}")
-        found[name].append(SimpleNamespace(spec=SimpleNamespace(seed=seed), contours=contours, folder=folder, stale=()))
+        found[name].append(
+            SimpleNamespace(
+                spec=SimpleNamespace(seed=seed),
+                contours=contours,
+                contour=contours.__getitem__,
+                folder=folder,
+                stale=(),
+            )
+        )
     return {name: tuple(group) for name, group in found.items()}
 
 
@@ -82,7 +90,7 @@ AGAINST = {
 }
 
 
-def verdict(name: str, runs: results.Runs, **rules: float | str) -> Row:
+def verdict(name: str, runs: select.Runs, **rules: float | str) -> Row:
     claim = next(claim for claim in claims.CLAIMS if claim.name == name)
     return Row(claim, Rules(**rules), tuple(claim.cases(runs, Rules(**rules))))
 
@@ -199,7 +207,7 @@ def test_students_interval_is_the_more_careful_one() -> None:
 
 def test_a_dependence_that_no_single_thing_explains_names_all_of_them() -> None:
     def case(setting: Setting, value: float) -> Case:
-        return Case(setting, (Part("a - b", results.Estimate((value,) * 3, value, value, value)),))
+        return Case(setting, (Part("a - b", statistics.Estimate((value,) * 3, value, value, value)),))
 
     cases = (case(Setting(), 1), case(Setting("strong attack", "relative radii"), -1))
     assert Row(claims.CLAIMS[0], Rules(), cases).on == ("the attack", "the kind of weight radii")

@@ -15,7 +15,7 @@ from nsr import contour, data, mlp, mlp_init, paths
 from nsr.attack import Ascent, Attack
 from nsr.contour import Contour, Protocol
 from nsr.runs import Measurement, Run
-from nsr.study import figure_1, results
+from nsr.study import figure_1, select, statistics
 from nsr.training import METHODS, PANELS
 
 PART = {"code": {"train": "aaaa"}, "data": {"images": "0123456789"}, "package": "0.1.0", "seconds": 1.0}
@@ -51,7 +51,7 @@ def test_figure_1_has_the_papers_six_panels_in_order_with_their_aucs(runs):
     assert [text.split(", n")[0].split("\n")[0] for text in drawn] == [
         f"({letter}) {name}" for letter, name in zip("abcdef", names, strict=True)
     ]
-    expected = results.estimate(results.aucs(runs["standard"], "paper").values())
+    expected = statistics.estimate(select.aucs(runs["standard"], "paper").values())
     assert drawn[0] == f"(a) Standard, n = 3\nAUC {expected}"
 
 
@@ -69,13 +69,13 @@ def test_one_seed_can_be_drawn_alone(runs):
 def test_the_vector_files_are_the_same_each_time_and_hold_the_aucs_as_text(runs):
     once, again = (figure_1.vectors(figure_1.figure(runs)) for _ in range(2))
     assert once == again and set(once) == {"svg", "pdf"}
-    assert str(results.estimate(results.aucs(runs["at"], "paper").values())) in once["svg"].decode()
+    assert str(statistics.estimate(select.aucs(runs["at"], "paper").values())) in once["svg"].decode()
 
 
 def test_the_shipped_vector_figure_shows_the_shipped_runs():
     shown = (paths.CHAPTERS / "figures" / f"{figure_1.NAME}.svg").read_text()
-    for name, group in figure_1.of(results.by_method(), range(5)).items():
-        found = results.estimate(results.aucs(group, "paper").values())
+    for name, group in figure_1.of(select.by_method(), range(5)).items():
+        found = statistics.estimate(select.aucs(group, "paper").values())
         assert f"AUC {found}" in shown, f"{name} has changed: run make chapters"
 
 
@@ -97,7 +97,7 @@ def test_a_cell_measured_again_agrees_and_a_changed_one_does_not(monkeypatch, ki
 
 def test_the_whole_plane_is_the_auc_and_a_cut_is_not(runs):
     whole, half = (figure_1.within(runs, "paper", share, share) for share in (1.0, 0.5))
-    assert whole["at"] == pytest.approx(results.aucs(runs["at"], "paper"))
+    assert whole["at"] == pytest.approx(select.aucs(runs["at"], "paper"))
     assert half["at"][0] > whole["at"][0] and "jiwp" not in whole
 
 
@@ -144,7 +144,7 @@ def test_the_interactive_figure_offers_every_panel_that_is_measured_and_no_other
 def test_under_the_pointer_stands_the_mean_accuracy_and_the_number_of_seeds(runs):
     known = views(figure_1.interactive(runs, {"paper": "attacked"}))
     filled, *_ = known["attacked", "on clean inputs", "0"]["data"]
-    mean = results.mean_contour(runs["standard"], "paper")
+    mean = select.mean_contour(runs["standard"], "paper")
     assert (filled["x"], filled["y"]) == ([*mean.grid_x], [*mean.grid_w])
     for j, row in enumerate(filled["z"]):
         assert row == pytest.approx([100 * column[j] for column in mean.accuracy], abs=0.01)
@@ -159,7 +159,7 @@ def test_the_interactive_figure_names_its_runs_once_and_says_when_they_are_stale
 
 
 def test_the_shipped_figure_is_small_and_the_same_each_time():
-    shipped = figure_1.of(results.by_method(), range(5))
+    shipped = figure_1.of(select.by_method(), range(5))
     once, again = (figure_1.interactive(shipped, {kind: kind for kind in figure_1.ATTACKS}) for _ in range(2))
     assert once == again and len(once) < 150_000
     assert figure_1.interactive({}, figure_1.ATTACKS) == "<p>not measured</p>"

@@ -12,11 +12,10 @@ from nsr import mlp
 from nsr.contour import Contour
 from nsr.runs import Run
 from nsr.study import ranking
-from nsr.study.ranking import CONCLUSIONS, Conclusion
+from nsr.study.statistics import paired
 
 CLEAR = {"a": {0: 0.5, 1: 0.52, 2: 0.51}, "b": {0: 0.3, 1: 0.31, 2: 0.29}, "c": {0: 0.1, 1: 0.12, 2: 0.11}}
 CLOSE = {"a": {0: 0.5, 1: 0.40, 2: 0.45}, "b": {0: 0.4, 1: 0.46, 2: 0.47}, "c": {0: 0.1, 1: 0.12, 2: 0.11}}
-BY_NAME = {conclusion.name: conclusion for conclusion in CONCLUSIONS}
 
 
 def constant(value: float, geometry: str = "absolute") -> Contour:
@@ -49,14 +48,13 @@ def test_scores_leave_out_what_was_not_measured():
 
 def test_a_difference_is_taken_seed_by_seed():
     shifted = {seed: value + 0.01 for seed, value in CLEAR["a"].items()}
-    found = ranking.ahead(shifted, CLEAR["a"])
-    assert found.mean == pytest.approx(0.01) and ranking.sign(found) == 1
-    assert ranking.ahead({0: 0.1}, {1: 0.2}) is None
+    found = paired(shifted, CLEAR["a"])
+    assert found.mean == pytest.approx(0.01) and found.sign == 1
+    assert paired({0: 0.1}, {1: 0.2}) is None
 
 
 def test_one_seed_decides_nothing():
-    assert ranking.sign(ranking.ahead({0: 0.9}, {0: 0.1})) == 0
-    assert ranking.sign(None) == 0
+    assert paired({0: 0.9}, {0: 0.1}).sign == 0
 
 
 def test_the_signs_of_a_pair_are_opposite():
@@ -92,32 +90,3 @@ def test_tau_is_one_for_the_same_order_and_minus_one_for_the_reverse():
     assert ranking.tau(CLEAR, CLEAR).values == (1.0, 1.0, 1.0)
     assert ranking.tau(CLEAR, turned).mean == -1
     assert ranking.tau({"a": {0: 0.1}}, {"a": {0: 0.1}}) is None
-
-
-# conclusions --------------------------------------------------------------------------------------------------------
-
-
-def test_a_conclusion_holds_only_if_all_its_pairs_do():
-    both = Conclusion("", "", "joint", (("a", "c"), ("a", "b")))
-    assert ranking.holds(CLEAR, both) == 1
-    assert ranking.holds(CLOSE, both) == 0
-    assert ranking.holds(CLEAR, Conclusion("", "", "joint", (("a", "c"), ("b", "a")))) == -1
-    assert ranking.holds(CLEAR, Conclusion("", "", "joint", (("a", "missing"),))) == 0
-
-
-def test_the_better_beta_stands_for_at_beta():
-    scores = {"at": CLEAR["b"], "at_beta_low": CLEAR["c"], "at_beta_high": CLEAR["a"]}
-    assert ranking.holds(scores, BY_NAME["C5"]) == 1
-    assert ranking.holds({**scores, "at_beta_high": CLEAR["c"]}, BY_NAME["C5"]) == -1
-
-
-def test_the_proposed_loss_has_to_win_all_nine_pairs():
-    assert len(set(BY_NAME["C4"].pairs)) == 9
-
-
-def test_a_conclusion_is_about_robustness_only_if_it_survives_both_changes():
-    assert "about robustness" in ranking.reading((1, 1, 1))
-    assert "size of the weights: reversed" in ranking.reading((1, 1, -1))
-    assert "beyond the size" in ranking.reading((1, 1, 0))
-    assert "about the attack" in ranking.reading((1, -1, 1))
-    assert "paper's metric" in ranking.reading((0, 1, 1)) and "contradicted" in ranking.reading((-1, 1, 1))

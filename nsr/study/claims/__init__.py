@@ -34,6 +34,7 @@ __all__ = [
     "Setting",
     "WORDS",
     "auc",
+    "by_contour",
     "differences",
     "having",
     "inputs_alone",

@@ -13,9 +13,10 @@ import nsr.runs
 from nsr import paths
 from nsr.contour import Contour
 from nsr.runs import Run
-from nsr.study import results
+from nsr.study import select, statistics
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
-from nsr.study.results import Estimate, Runs
+from nsr.study.select import Runs
+from nsr.study.statistics import Estimate
 from nsr.theory import counterexamples
 from nsr.theory.counterexamples import Instance
 from nsr.training import METHODS, PANELS
@@ -47,8 +48,8 @@ def shelf(*stores: Path) -> Runs:
     if not stores:
         paths.refuse_without_checkout("the shipped runs")
     stores = stores or (paths.SHIPPED,)
-    variants = {name: results.stored(row, range(5), *stores, **numbers) for name, (row, numbers) in VARIANTS.items()}
-    return {**results.by_method(nsr.runs.runs(*stores)), **variants}
+    variants = {name: select.stored(row, range(5), *stores, **numbers) for name, (row, numbers) in VARIANTS.items()}
+    return {**select.by_method(nsr.runs.runs(*stores)), **variants}
 
 
 def used(runs: Runs) -> tuple[Run, ...]:
@@ -73,12 +74,12 @@ def clean(c: Contour) -> float:
 
 def inputs_alone(c: Contour) -> float:
     """The mean accuracy along the edge eps_w = 0."""
-    return float(np.trapezoid(c.edge_x, c.grid_x)) / c.grid_x[-1]
+    return c.mean_x
 
 
 def weights_alone(c: Contour) -> float:
     """The mean accuracy along the edge eps_x = 0."""
-    return float(np.trapezoid(c.edge_w, c.grid_w)) / c.grid_w[-1]
+    return c.mean_w
 
 
 def lost_to_inputs(c: Contour) -> float:
@@ -107,17 +108,17 @@ WORDS = {auc: "joint AUC", inputs_alone: "inputs alone", weights_alone: "weights
 def ranking(runs: Runs, contour: str, read: Reading = auc) -> list[tuple[str, Estimate]]:
     """Figure 1's models from best to worst by the mean of what is read off their contours."""
     found = [(_title(name), values) for name in PANELS if (values := _values(runs, name, contour, read))]
-    return sorted(((title, results.estimate(v.values())) for title, v in found), key=lambda pair: -pair[1].mean)
+    return sorted(((title, statistics.estimate(v.values())) for title, v in found), key=lambda pair: -pair[1].mean)
 
 
 def mean_contours(runs: Runs, contour: str, names: Sequence[str] = SHOWN) -> dict[str, Contour]:
     """The mean contour of each of these rows that has one, by the row's title."""
-    having = {name: results.having(runs.get(name, ()), contour) for name in names}
-    return {_title(name): results.mean_contour(group, contour) for name, group in having.items() if group}
+    having = {name: select.having(runs.get(name, ()), contour) for name in names}
+    return {_title(name): select.mean_contour(group, contour) for name, group in having.items() if group}
 
 
 def _values(runs: Runs, name: str, contour: str, read: Reading) -> dict[int, float]:
-    return {run.spec.seed: read(run.contours[contour]) for run in results.having(runs.get(name, ()), contour)}
+    return {run.spec.seed: read(run.contour(contour)) for run in select.having(runs.get(name, ()), contour)}
 
 
 def _title(name: str) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from nsr import paths
-from nsr.study import results
+from nsr.study import select, statistics
 from nsr.study.claims import numbers
 from nsr.study.claims.table import ledger
-from nsr.study.claims.verdict import INTERVALS, NO_RUNS, OPEN, Case, Part, Row, Rules, Setting
-from nsr.study.results import Runs
+from nsr.study.claims.verdict import NO_RUNS, OPEN, Case, Part, Row, Rules, Setting
+from nsr.study.select import Runs
 
 SHIPPED, MARKDOWN = paths.DATA / "claims.json", paths.DATA / "claims.md"
 
@@ -21,7 +21,7 @@ Drawn = dict[str, dict[str, dict[str, tuple[float, float, float, int]]]]
 
 def other(rules: Rules) -> Rules:
     """The same rules with the other kind of interval."""
-    return replace(rules, interval=next(kind for kind in INTERVALS if kind != rules.interval))
+    return replace(rules, interval=next(kind for kind in statistics.INTERVALS if kind != rules.interval))
 
 
 def to_json(runs: Runs | None = None, rules: Rules | None = None) -> str:
@@ -31,7 +31,7 @@ def to_json(runs: Runs | None = None, rules: Rules | None = None) -> str:
     content = {
         "rules": asdict(rules),
         "runs": {
-            kind: {name: len(results.having(group, kind)) for name, group in runs.items()} for kind in numbers.CONTOURS
+            kind: {name: len(select.having(group, kind)) for name, group in runs.items()} for kind in numbers.CONTOURS
         },
         "stale": sorted(run.folder.name for run in numbers.used(runs) if run.stale),
         "claims": [_record(row, second[name]) for name, row in ledger(runs, rules).items()],
@@ -78,6 +78,18 @@ def _seen(row: Row) -> str:
     if row.verdict == OPEN or not row.undecided:
         return ""
     return f" (from {len(row.outcomes) - len(row.undecided)} of {len(row.outcomes)} settings)"
+
+
+def by_contour(rows: Mapping[str, Row], names: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What each of these claims comes to under each kind of contour, the nets as the table of methods has them."""
+    settings = {kind: numbers.CONTOURS[kind] for kind in kinds}
+    return {name: {kind: _outcome(rows[name], setting) for kind, setting in settings.items()} for name in names}
+
+
+def _outcome(row: Row, setting: Setting) -> str:
+    """In this setting, or in the one of the same attack where the radii of the weights play no part."""
+    found = row.outcomes
+    return found.get(setting) or found.get(replace(setting, radii="")) or NO_RUNS
 
 
 def having(rows: Mapping[str, Row], verdict: str) -> str:

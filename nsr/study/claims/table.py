@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nsr.study.claims import numbers
 from nsr.study.claims.verdict import Claim, Row, Rules
-from nsr.study.results import Runs
+from nsr.study.select import Runs
 
 CLAIMS = (
     Claim(

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
-from nsr.study import results
-from nsr.study.results import Estimate, Runs
+from nsr.study import statistics
+from nsr.study.select import Runs
+from nsr.study.statistics import Estimate
 
-INTERVALS = ("bootstrap", "student")
 HOLDS, FAILS, MISSING = "holds", "does not hold", "too few seeds"
 NO_RUNS = "not measured"
 REPRODUCED, NOT_REPRODUCED, DEPENDS, OPEN = "reproduced", "not reproduced", "depends", "open"
@@ -29,15 +29,12 @@ class Rules:
     accurate: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.interval not in INTERVALS:
-            raise ValueError(f"unknown interval {self.interval!r}: choose one of {', '.join(INTERVALS)}")
+        if self.interval not in statistics.INTERVALS:
+            raise ValueError(f"unknown interval {self.interval!r}: choose one of {', '.join(statistics.INTERVALS)}")
 
     def paired(self, first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
         """first - second by seed, with the chosen interval; None where the two have no seed in common."""
-        if not first.keys() & second.keys():
-            return None
-        found = results.paired(first, second)
-        return found if self.interval == "bootstrap" else results.estimate(found.values)
+        return statistics.paired(first, second, self.interval)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
-"""What stored runs say together: runs by method, AUCs over seeds with their intervals, mean contours."""
+"""Stored runs chosen and put together: by method, by seed, those that have a contour; AUCs and mean contours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap
-from scipy.stats import t as student
 
 import nsr.runs
 from nsr import paths
@@ -16,24 +14,7 @@ from nsr.contour import Contour
 from nsr.runs import Run
 from nsr.training import METHODS
 
-CONFIDENCE = 0.95
-
 Runs = Mapping[str, tuple[Run, ...]]  # method -> its runs, by seed
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The mean of a few values, one a seed, and the interval that holds the mean of all seeds with 95 % confidence."""
-
-    values: tuple[float, ...]
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if len(self.values) == 1:
-            return f"{self.mean:.3f} (one seed)"
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def by_method(runs: Iterable[Run] | None = None) -> Runs:
@@ -65,40 +46,13 @@ def having(runs: Sequence[Run], contour: str) -> tuple[Run, ...]:
 
 def aucs(runs: Sequence[Run], contour: str) -> dict[int, float]:
     """The AUC of each run that has this contour, by seed."""
-    return {run.spec.seed: run.contours[contour].auc for run in having(runs, contour)}
+    return {run.spec.seed: run.contour(contour).auc for run in having(runs, contour)}
 
 
 def mean_contour(runs: Sequence[Run], contour: str) -> Contour:
     """The mean accuracy over the runs, cell by cell."""
-    found = [run.contours[contour] for run in having(runs, contour)]
+    found = [run.contour(contour) for run in having(runs, contour)]
     if not found:
         raise ValueError(f"none of these runs has the contour {contour!r}")
     rows = np.mean([c.accuracy for c in found], axis=0).tolist()
     return replace(found[0], accuracy=tuple(map(tuple, rows)))
-
-
-def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and Student's t interval over seeds: with so few of them a bootstrap is too narrow."""
-    values = tuple(map(float, values))
-    if not values:
-        raise ValueError("no values: there is nothing to estimate")
-    mean = float(np.mean(values))
-    half = 0.0
-    if len(values) > 1:
-        half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return Estimate(values, mean, mean - half, mean + half)
-
-
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate:
-    """first - second, seed by seed, with the bootstrap's interval of the mean (all of it where one seed is left)."""
-    both = sorted(first.keys() & second.keys())
-    if not both:
-        raise ValueError("the two have no seed in common")
-    differences = tuple(first[seed] - second[seed] for seed in both)
-    mean = float(np.mean(differences))
-    if len(set(differences)) < 2:
-        return Estimate(differences, mean, mean, mean)
-    interval = bootstrap(
-        (differences,), np.mean, confidence_level=CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return Estimate(differences, mean, float(interval.low), float(interval.high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,7 +13,7 @@ from nsr import paths
 from nsr.contour import Contour
 from nsr.network import mlp
 from nsr.runs import Run
-from nsr.study import results
+from nsr.study import select, statistics
 from nsr.training import BEYOND, METHODS, PANELS
 
 
@@ -32,7 +31,7 @@ def a_run(name: str = "standard", seed: int = 0, contours: dict | None = None, *
 
 def test_every_row_of_the_table_is_there_in_its_order_with_its_runs_by_seed():
     runs = [a_run("at", 2), a_run("standard", 1), a_run("at", 0), a_run("at", 1)]
-    found = results.by_method(iter(runs))
+    found = select.by_method(iter(runs))
     assert tuple(found) == tuple(METHODS) and {*PANELS, *BEYOND} == set(METHODS)
     assert [run.spec.seed for run in found["at"]] == [0, 1, 2] and found["jiwp"] == ()
 
@@ -45,20 +44,20 @@ def test_every_row_of_the_table_is_there_in_its_order_with_its_runs_by_seed():
 def test_ablations_are_not_among_the_runs_of_a_row(change):
     ablation = a_run("standard", **change)
     assert ablation.spec != nsr.runs.spec("standard")
-    assert results.by_method([ablation, a_run("standard", 1)])["standard"][0].spec.seed == 1
-    assert sum(map(len, results.by_method([ablation]).values())) == 0
+    assert select.by_method([ablation, a_run("standard", 1)])["standard"][0].spec.seed == 1
+    assert sum(map(len, select.by_method([ablation]).values())) == 0
 
 
 def test_a_new_title_does_not_hide_the_runs_of_a_row(monkeypatch):
     run = a_run("at")
     monkeypatch.setitem(METHODS, "at", replace(METHODS["at"], title="Adversarial training"))
-    assert results.by_method([run])["at"] == (run,)
+    assert select.by_method([run])["at"] == (run,)
 
 
 def test_a_run_of_a_row_that_the_table_no_longer_has_is_left_out(monkeypatch):
     run = a_run("at")
     monkeypatch.delitem(METHODS, "at")
-    assert run not in sum(results.by_method([run]).values(), ())
+    assert run not in sum(select.by_method([run]).values(), ())
 
 
 TINY: dict = {"dataset": "digits", "sizes": (64, 10), "images": 50, "epochs": 1}
@@ -80,15 +79,15 @@ def test_the_book_takes_shipped_runs_whatever_lies_in_the_user_s_store(stores, m
     (own / "standard-0-junk" / "weights.safetensors").write_bytes(b"junk")
     original = nsr.runs.spec
     monkeypatch.setattr(nsr.runs, "spec", lambda name, seed=0, **changes: original(name, seed, **{**TINY, **changes}))
-    assert [run.folder.parent for run in results.by_method()["standard"]] == [shipped]
-    assert [run.folder.parent for run in results.stored("standard", range(3))] == [shipped]
+    assert [run.folder.parent for run in select.by_method()["standard"]] == [shipped]
+    assert [run.folder.parent for run in select.stored("standard", range(3))] == [shipped]
 
 
 def test_the_runs_of_an_ablation_are_found_for_the_seeds_that_there_are(stores):
-    (found,) = results.stored("standard", range(3), **TINY)
-    assert found.spec.seed == 1 and results.stored("standard", (0, 2), **TINY) == ()
-    assert results.stored("standard", (1,), stores[1], **TINY)[0].folder.parent == stores[1]
-    assert results.stored("standard", (1,), **{**TINY, "epochs": 2}) == ()
+    (found,) = select.stored("standard", range(3), **TINY)
+    assert found.spec.seed == 1 and select.stored("standard", (0, 2), **TINY) == ()
+    assert select.stored("standard", (1,), stores[1], **TINY)[0].folder.parent == stores[1]
+    assert select.stored("standard", (1,), **{**TINY, "epochs": 2}) == ()
 
 
 # numbers over seeds -------------------------------------------------------------------------------------------------
@@ -97,11 +96,11 @@ def test_the_runs_of_an_ablation_are_found_for_the_seeds_that_there_are(stores):
 def test_aucs_and_mean_contours_are_of_the_runs_that_have_the_contour():
     runs = [a_run(seed=seed, contours={"paper": flat(level)}) for seed, level in ((0, 0.2), (4, 0.5))]
     runs.append(a_run(seed=9, contours={"strong": flat(0.1)}))
-    assert results.having(runs, "paper") == tuple(runs[:2])
-    assert results.aucs(runs, "paper") == pytest.approx({0: 0.2, 4: 0.5}) and results.aucs(runs, "full") == {}
-    assert results.mean_contour(runs, "paper").accuracy == ((0.35, 0.35), (0.35, 0.35))
+    assert select.having(runs, "paper") == tuple(runs[:2])
+    assert select.aucs(runs, "paper") == pytest.approx({0: 0.2, 4: 0.5}) and select.aucs(runs, "full") == {}
+    assert select.mean_contour(runs, "paper").accuracy == ((0.35, 0.35), (0.35, 0.35))
     with pytest.raises(ValueError, match="none of these runs has the contour 'full'"):
-        results.mean_contour(runs, "full")
+        select.mean_contour(runs, "full")
 
 
 def test_the_mean_contour_is_the_mean_cell_by_cell():
@@ -109,49 +108,24 @@ def test_the_mean_contour_is_the_mean_cell_by_cell():
         a_run(contours={"paper": Contour((0.0, 1.0), (0.0, 2.0), rows, "relative")})
         for rows in (((1.0, 0.5), (0.75, 0.0)), ((0.5, 0.5), (0.25, 1.0)))
     ]
-    mean = results.mean_contour(runs, "paper")
+    mean = select.mean_contour(runs, "paper")
     assert mean == Contour((0.0, 1.0), (0.0, 2.0), ((0.75, 0.5), (0.5, 0.5)), "relative")
 
 
 def test_an_estimate_is_student_s_interval():
     """1, 2, 3: mean 2, standard deviation 1, and t(2) = 4.302653 leaves 2.5 % above it (tables)."""
-    found = results.estimate([1, 2, 3])
+    found = statistics.estimate([1, 2, 3])
     assert found.values == (1.0, 2.0, 3.0) and found.mean == 2
     assert found.high - 2 == 2 - found.low == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
-    five = results.estimate([0.1, 0.1, 0.1, 0.1, 0.6])  # mean .2, deviation sqrt(.2 / 4), t(4) = 2.776445
+    five = statistics.estimate([0.1, 0.1, 0.1, 0.1, 0.6])  # mean .2, deviation sqrt(.2 / 4), t(4) = 2.776445
     assert (five.low, five.high) == pytest.approx(
         (0.2 - 2.776445 * (0.05 / 5) ** 0.5, 0.2 + 2.776445 * (0.05 / 5) ** 0.5), rel=1e-6
     )
 
 
 def test_one_seed_has_no_interval_and_says_so_and_none_is_refused():
-    one = results.estimate([0.25])
+    one = statistics.estimate([0.25])
     assert one.low == one.mean == one.high == 0.25 and str(one) == "0.250 (one seed)"
-    assert str(results.estimate([0.25, 0.25])) == "0.250 [0.250, 0.250]"
+    assert str(statistics.estimate([0.25, 0.25])) == "0.250 [0.250, 0.250]"
     with pytest.raises(ValueError, match="no values"):
-        results.estimate([])
-
-
-def test_differences_are_paired_by_seed_and_seeds_of_one_side_are_left_out():
-    found = results.paired({0: 0.5, 1: 0.75, 2: 1.0, 5: 100.0}, {2: 0.25, 1: 0.5, 0: 0.0, 7: -100.0})
-    assert found.values == (0.5, 0.25, 0.75) and found.mean == 0.5
-    assert 0.25 <= found.low < found.mean < found.high <= 0.75
-
-
-def test_the_paired_interval_is_the_bootstrap_s_of_the_mean():
-    """Of two values the mean of a resample is the lower one in 1/4 of all cases, so the interval spans both."""
-    found = results.paired({0: 1.0, 1: 3.0}, {0: 0.0, 1: 0.0})
-    assert (found.low, found.mean, found.high) == (1.0, 2.0, 3.0)
-    values = dict(enumerate([0.1, 0.4, 0.2, 0.7, 0.3]))
-    draws = np.array(np.meshgrid(*[list(values.values())] * 5)).reshape(5, -1).mean(0)  # every resample there is
-    many = results.paired(values, dict.fromkeys(values, 0.0))
-    assert (many.low, many.high) == pytest.approx(np.percentile(draws, (2.5, 97.5)), abs=0.02)
-    assert many == results.paired(values, dict.fromkeys(values, 0.0))
-
-
-def test_pairs_without_spread_or_without_a_common_seed():
-    assert results.paired({0: 0.5}, {0: 0.25}) == results.Estimate((0.25,), 0.25, 0.25, 0.25)
-    same = results.paired({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5})
-    assert same.low == same.mean == same.high == 0.25
-    with pytest.raises(ValueError, match="no seed in common"):
-        results.paired({0: 0.5}, {1: 0.5})
+        statistics.estimate([])

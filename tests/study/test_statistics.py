@@ -1,0 +1,32 @@
+"""Intervals and paired differences, each computed in one place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nsr.study import statistics
+
+
+def test_differences_are_paired_by_seed_and_seeds_of_one_side_are_left_out():
+    found = statistics.paired({0: 0.5, 1: 0.75, 2: 1.0, 5: 100.0}, {2: 0.25, 1: 0.5, 0: 0.0, 7: -100.0}, "bootstrap")
+    assert found.values == (0.5, 0.25, 0.75) and found.mean == 0.5
+    assert 0.25 <= found.low < found.mean < found.high <= 0.75
+
+
+def test_the_paired_interval_is_the_bootstrap_s_of_the_mean():
+    """Of two values the mean of a resample is the lower one in 1/4 of all cases, so the interval spans both."""
+    found = statistics.paired({0: 1.0, 1: 3.0}, {0: 0.0, 1: 0.0}, "bootstrap")
+    assert (found.low, found.mean, found.high) == (1.0, 2.0, 3.0)
+    values = dict(enumerate([0.1, 0.4, 0.2, 0.7, 0.3]))
+    draws = np.array(np.meshgrid(*[list(values.values())] * 5)).reshape(5, -1).mean(0)  # every resample there is
+    many = statistics.paired(values, dict.fromkeys(values, 0.0), "bootstrap")
+    assert (many.low, many.high) == pytest.approx(np.percentile(draws, (2.5, 97.5)), abs=0.02)
+    assert many == statistics.paired(values, dict.fromkeys(values, 0.0), "bootstrap")
+
+
+def test_pairs_without_spread_or_without_a_common_seed():
+    assert statistics.paired({0: 0.5}, {0: 0.25}) == statistics.Estimate((0.25,), 0.25, 0.25, 0.25)
+    same = statistics.paired({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5}, "bootstrap")
+    assert same.low == same.mean == same.high == 0.25
+    assert statistics.paired({0: 0.5}, {1: 0.5}) is None and statistics.ratio({0: 0.5}, {1: 0.5}) is None
