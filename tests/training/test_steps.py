@@ -94,8 +94,10 @@ def test_the_attacked_point_lies_in_both_balls_and_in_the_box_and_is_worse_than_
 
 @pytest.mark.parametrize("who", ["AWP", "inputs, then AWP", "both, then AWP"])
 def test_awp_moves_every_tensor_along_its_gradient_by_a_share_of_its_own_norm(who: str) -> None:
-    _, _, _, seen = step(Method("row", ramp=0.0, **ATTACKS[who]))
+    W, _, _, seen = step(Method("row", ramp=0.0, **ATTACKS[who]))
     (W_hat, x_hat), (V, at) = seen[-2:]
+    eps_w = ATTACKS[who].get("attack_w", 0.0)  # AWP starts where the attack on the weights has ended
+    assert [float((U - W_m).abs().max()) for U, W_m in zip(W_hat, W, strict=True)] == pytest.approx([eps_w] * len(W))
     assert torch.equal(at, x_hat)
     _, gradients = loss_at(W_hat, x_hat)
     assert_close(V, tuple(U + 0.03 * U.norm() * g / g.norm() for U, g in zip(W_hat, gradients, strict=True)))
