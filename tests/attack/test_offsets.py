@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -32,7 +32,6 @@ def somewhere(W, xi, g):
     return tuple(V + e * share for V, e, share in zip(W, xi.eps_w, shares, strict=True))
 
 
-@settings(deadline=None)
 @given(cases())
 def test_every_offset_in_the_box_is_a_weight_set_in_the_ball_with_the_same_logits(case):
     net, x, xi, g = case
@@ -43,7 +42,6 @@ def test_every_offset_in_the_box_is_a_weight_set_in_the_ball_with_the_same_logit
     torch.testing.assert_close(net.at(W_hat)(x), seen.at(t)(x))
 
 
-@settings(deadline=None)
 @given(cases())
 def test_every_weight_set_in_the_ball_is_an_offset_in_the_box_with_the_same_logits(case):
     net, x, xi, g = case
