@@ -14,7 +14,6 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from nsr.attack import PAPER, STRONG
-from nsr.book.provenance import changes
 from nsr.runs import MEASUREMENTS, Measurement, Spec
 
 TAG = re.compile(r"# PAPER: (.*)")
@@ -101,7 +100,7 @@ class StoredRuns(SphinxDirective):
             commit = (made["training"]["commit"] or "unknown")[:7]
             digest = hashlib.sha256(content).hexdigest()[:8]
             what = f"{spec.method.title}, seed {spec.seed}"
-            rows.append((file.parent.name, what, changes(spec), contours, commit, digest))
+            rows.append((file.parent.name, what, spec.differs, contours, commit, digest))
         head = ("Run", "Method and seed", "Differs from its row in", "Contours", "Commit", "Digest")
         return [_table(head, (24, 18, 20, 20, 9, 9), rows)] if rows else [nodes.paragraph(text="None so far.")]
 

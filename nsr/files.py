@@ -8,8 +8,14 @@ import os
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
+
+from nsr import paths
 
 _ABANDONED = 3600.0  # seconds: no write takes that long, so an older partial file is that of a killed process
 
@@ -39,6 +45,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time between reading what lies in `folder` and writing it again; the others wait."""
+    locks = paths.cache() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{sha256(str(folder.resolve()).encode())[:16]}.lock"):
+        yield
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -28,13 +28,13 @@ def refuse_without_checkout(what: str) -> None:
 
 def data_roots() -> tuple[Path, ...]:
     """Where data sets are looked for: NSR_DATA if set, then the repository's `data/` or the platform's cache folder."""
-    named, usual = _named("NSR_DATA"), DATA if in_checkout() else _cache() / "data"
+    named, usual = _named("NSR_DATA"), DATA if in_checkout() else cache() / "data"
     return (named, usual) if named else (usual,)
 
 
 def store() -> Path:
     """Where new runs go: NSR_RUNS if set, the repository's `runs/`, else the platform's cache folder."""
-    return _named("NSR_RUNS") or (ROOT / "runs" if in_checkout() else _cache() / "runs")
+    return _named("NSR_RUNS") or (ROOT / "runs" if in_checkout() else cache() / "runs")
 
 
 def _named(variable: str) -> Path | None:
@@ -42,5 +42,6 @@ def _named(variable: str) -> Path | None:
     return Path(named).expanduser().absolute() if named else None
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The platform's folder for what can be had again."""
     return platformdirs.user_cache_path("nsr", appauthor=False)

@@ -11,7 +11,6 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ import yaml
 import nsr.runs
 from nsr import paths
 from nsr.files import write_whole
-from nsr.runs import Run, Spec
-from nsr.training import METHODS
+from nsr.runs import Run
 
 CODECHECK, CRATE = "codecheck.yml", "ro-crate-metadata.json"
 LICENCES = {
@@ -211,21 +209,12 @@ def _run(run: Run) -> Entity:
     return {
         "@id": f"data/runs/{run.folder.name}/",
         "@type": "Dataset",
-        "name": ", ".join(filter(None, (f"{run.spec.method.title}, seed {run.spec.seed}", changes(run.spec)))),
+        "name": ", ".join(filter(None, (f"{run.spec.method.title}, seed {run.spec.seed}", run.spec.differs))),
         "description": f"Trained on {run.spec.dataset}; contours: {contours}",
         "identifier": run.spec.key,
         "sha256": hashlib.sha256((run.folder / "provenance.json").read_bytes()).hexdigest(),
         "isBasedOn": _ids(["nsr/", "data/MNIST/"] if run.spec.dataset == "mnist" else ["nsr/"]),
     }
-
-
-def changes(spec: Spec) -> str:
-    """What differs from the row of the table of methods, in words; nothing where nothing does."""
-    row = {**asdict(METHODS[spec.name]), "sizes": nsr.runs.SIZES, "images": None}
-    here = {**asdict(spec.method), "sizes": spec.sizes, "images": spec.images}
-    return ", ".join(
-        f"{name} {'-'.join(map(str, v)) if name == 'sizes' else v}" for name, v in here.items() if v != row[name]
-    )
 
 
 # what the tree says -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import typer
 
 from nsr.book import provenance
 from nsr.cli.options import path_option
-from nsr.cli.terminal import refusals, refuse_unwritable_files, room, stores
+from nsr.cli.terminal import few, refusals, refuse_unwritable_files, room, stores
 from nsr.files import write_whole
 from nsr.study import claims
 
@@ -25,10 +25,13 @@ def claims_command(
     out: Annotated[Path | None, path_option("write the ledger there as JSON, with every number")] = None,
     markdown: Annotated[Path | None, path_option("write the table there as markdown")] = None,
 ) -> None:
-    """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed."""
+    """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed.
+
+    Exit code 1: runs of the book are missing, and the ledger was decided without them.
+    """
     with refusals():
         refuse_unwritable_files(out, markdown)
-        shelf = claims.shelf(*stores(store))
+        shelf, lacking = claims.shelf(*stores(store)), claims.missing(*stores(store))
         found = claims.ledger(shelf, claims.Rules(interval=interval))
         if out:
             write_whole(out, claims.to_json(shelf, claims.Rules(interval=interval)).encode())
@@ -39,9 +42,15 @@ def claims_command(
         typer.echo(f"    {claims.number(row.cases[0].telling)}")
         for setting in row.undecided:
             typer.echo(f"    too few seeds: {setting}")
+    stale: dict[tuple[str, ...], list[str]] = {}
     for run in claims.used(shelf):
         if run.stale:
-            typer.echo(f"nsr: stale: {run.folder.name}: {', '.join(run.stale)} changed since", err=True)
+            stale.setdefault(run.stale, []).append(run.folder.name)
+    for changed, names in stale.items():
+        typer.echo(f"nsr: stale, since {', '.join(changed)} changed: {few(names)}", err=True)
+    if lacking:
+        typer.echo(f"nsr: decided without {len(lacking)} runs that the book has: {few(lacking)}", err=True)
+        raise typer.Exit(1)
 
 
 @commands.command("provenance")

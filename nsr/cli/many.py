@@ -63,6 +63,8 @@ def reproduce_command(
     with refusals():
         if unknown := sorted(set(only or []) - set(METHODS)):
             raise ValueError(f"unknown method {unknown[0]!r}: choose one of {', '.join(METHODS)}")
+        if scale == "quick":
+            reproduce.reference()  # what is wrong with it shows before anything is computed
         orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
         with sweep.cluster(scheduler, workers) as client:
             report = _swept(orders, store, client)

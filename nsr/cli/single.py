@@ -15,14 +15,13 @@ from tqdm import tqdm
 import nsr.runs
 from nsr import paths
 from nsr.cli.options import Store
-from nsr.cli.terminal import memory, percent, refusals, room, row, stores
+from nsr.cli.terminal import few, memory, percent, refusals, room, row, stores
 from nsr.files import StoreError
 from nsr.runs import Job, Run, Spec
 from nsr.training import METHODS
 
 commands = room()
 
-FEW = 4  # runs that a choice names one by one
 COPIES = 6  # of the weights while they are trained: with gradients, momentum, and a checkpoint of it all
 
 T = TypeVar("T")
@@ -133,11 +132,10 @@ def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
 def _chosen(name: str, store: Path | None) -> Run:
     folders = [folder for folder in nsr.runs.folders(*stores(store)) if folder.name.startswith(name)]
     if not folders:
-        raise ValueError(f"no run begins with {name!r}: nsr runs lists them all")
+        raise ValueError(f"no run begins with {name!r:.60}: nsr runs lists them all")
     if len(folders) > 1:
-        first = ", ".join(folder.name for folder in folders[:FEW])
-        more = f" and {len(folders) - FEW} more" if len(folders) > FEW else ""
-        raise ValueError(f"{len(folders)} runs begin with {name!r}: {first}{more}; give more of one name")
+        names = few([folder.name for folder in folders])
+        raise ValueError(f"{len(folders)} runs begin with {name!r:.60}: {names}; give more of one name")
     return nsr.runs.load(folders[0])
 
 
@@ -184,9 +182,15 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
 
 def _runs_table(found: Sequence[Run]) -> Iterator[str]:
     kinds = [name for name in nsr.runs.MEASUREMENTS if any(name in run.contours for run in found)]
-    yield f"{'run':34}{'validation':>11}" + "".join(f"{'AUC ' + name:>15}" for name in kinds) + f"{'s':>8}"
+    head = "".join(f"{'AUC ' + name:>15}" for name in kinds)
+    yield f"{'run':34}{'validation':>11}{head}{'s':>8}  differs in"
     for run in found:
         aucs = [f"{run.contour(name).auc:.3f}" if name in run.contours else "-" for name in kinds]
         stale = f"  stale: {', '.join(run.stale)}" if run.stale else ""
+        differs = run.spec.differs or "-"
         clean = f"{100 * run.history[-1]['validation']:.2f} %"
-        yield f"{run.folder.name:34}{clean:>11}" + "".join(f"{auc:>15}" for auc in aucs) + f"{run.seconds:>8.0f}{stale}"
+        yield (
+            f"{run.folder.name:34}{clean:>11}"
+            + "".join(f"{auc:>15}" for auc in aucs)
+            + f"{run.seconds:>8.0f}  {differs}{stale}"
+        )

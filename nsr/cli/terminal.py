@@ -73,6 +73,12 @@ def memory() -> float:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def few(names: Sequence[str], most: int = 4) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def row(name: str, entries: Sequence[str], width: int = 15) -> str:
     return f"  {name:{width}}" + "".join(f"{entry:>9}" for entry in entries)
 

@@ -74,7 +74,7 @@ def under_way(*stores: Path) -> Iterator[Path]:
     for store in stores or (paths.store(), paths.SHIPPED):
         for folder in sorted(path for path in store.glob("[!.]*") if path.is_dir()):
             trained = (folder / "weights.safetensors").exists()
-            if any(folder.glob("contours/*.unfinished.json")) if trained else any(map(Path.exists, _signs(folder))):
+            if any(folder.glob("contours/[!.]*.unfinished.json")) if trained else any(map(Path.exists, _signs(folder))):
                 yield folder
 
 
@@ -86,7 +86,7 @@ def _signs(folder: Path) -> tuple[Path, ...]:
 def how_far(folder: Path) -> str:
     """In words: what is finished of what is under way in this folder."""
     if (folder / "weights.safetensors").exists():
-        names = [path.name.removesuffix(".unfinished.json") for path in folder.glob("contours/*.unfinished.json")]
+        names = [path.name.removesuffix(".unfinished.json") for path in folder.glob("contours/[!.]*.unfinished.json")]
         known = sorted(set(names) & set(MEASUREMENTS))
         rows = {name: (len(read_rows(folder, name)), len(MEASUREMENTS[name].protocol.grid_x)) for name in known}
         return ", ".join(f"{name}: {done} of {of} rows" for name, (done, of) in rows.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nsr import paths
-from nsr.files import StoreError, as_json, parsed, refuse_unwritable, write_whole
+from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable, write_whole
 from nsr.runs.checkpoint import checkpoint_path, read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.jobs import Job, measure_row, train_epoch
 from nsr.runs.protocols import MEASUREMENTS, Measurement, measurement
@@ -54,7 +54,7 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
     for name in measurements:
         what = measurement(name)
         if name not in known["contours"]:
-            weights = verified(folder / "weights.safetensors", known["files"]["weights.safetensors"])
+            weights = verified(folder, "weights.safetensors", known["files"]["weights.safetensors"])
             return Job(spec, name, measure_row, (spec, weights, what, read_rows(folder, name)))
         _refuse_other_protocol(folder / "contours" / f"{name}.json", what)
     return None
@@ -63,10 +63,11 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
 def keep(store: Path, job: Job, value: Any, circumstances: dict[str, Any]) -> None:
     """Put the result of a job into the store, each file whole; a run is complete when its provenance says so."""
     folder = store / job.spec.folder
-    if job.what == "training":
-        _keep_epoch(folder, job.spec, value, circumstances)
-    else:
-        _keep_row(folder, job.what, [*job.arguments[-1], value], circumstances)
+    with locked(folder):  # two processes may finish two contours of one run
+        if job.what == "training":
+            _keep_epoch(folder, job.spec, value, circumstances)
+        else:
+            _keep_row(folder, job.what, [*job.arguments[-1], value], circumstances)
 
 
 def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict[str, Any]) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 import nsr.runs
 from nsr import paths
@@ -18,6 +21,7 @@ QUICK = paths.DATA / "quick.json"  # AUC and clean accuracy of the quick runs, a
 TOLERANCE = 0.05  # of an AUC or an accuracy: what another processor's rounding was seen to move, and room
 _QUICK_NUMBERS = {"images": 10_000, "epochs": 5}
 SCALES = ("quick", "paper")
+WHAT = ("validation accuracy", "AUC")  # the numbers of a quick run
 
 
 @dataclass(frozen=True)
@@ -75,27 +79,40 @@ def ablations() -> list[Order]:
     ]
 
 
+def reference() -> dict[str, dict[str, float]]:
+    """The numbers of the quick runs as they were, by method; a file of another shape is refused."""
+    paths.refuse_without_checkout("the reference numbers")
+    share = Annotated[float, Field(ge=0, le=1)]
+    try:
+        found = TypeAdapter(dict[str, dict[str, share]]).validate_json(QUICK.read_bytes(), strict=True)
+        odd = {*found} ^ {*METHODS} or {what for row in found.values() for what in {*row} ^ {*WHAT}}
+    except (ValidationError, OSError) as error:
+        odd = {" ".join(str(error).split())[:120]}
+    if odd:
+        raise ValueError(f"{QUICK}: is not the reference ({', '.join(sorted(odd))}); git checkout -- data/quick.json")
+    return found
+
+
 def compare(scale: str, store: Path) -> list[Agreement]:
     """Every number of the reproduced runs beside the reference, for the runs that both have."""
-    paths.refuse_without_checkout("the reference numbers")
     if scale == "quick":
-        reference = json.loads(QUICK.read_text())
         ours = _numbers(scale, store)
         return [
             Agreement(run, what, ours[run][what], value)
-            for run, numbers in reference.items()
+            for run, numbers in reference().items()
             for what, value in numbers.items()
             if run in ours
         ]
+    paths.refuse_without_checkout("the shipped runs")
     found = []
     for spec in {order.spec.folder: order.spec for order in orders(scale)}.values():
-        run, reference = nsr.runs.stored(spec, store), nsr.runs.stored(spec, paths.SHIPPED)
-        if run and reference:
+        run, known = nsr.runs.stored(spec, store), nsr.runs.stored(spec, paths.SHIPPED)
+        if run and known:
             found.append(
-                Agreement(spec.folder, "validation accuracy", *(r.history[-1]["validation"] for r in (run, reference)))
+                Agreement(spec.folder, "validation accuracy", *(r.history[-1]["validation"] for r in (run, known)))
             )
-            names = [name for name in run.contours if name in reference.contours]
-            found += [Agreement(spec.folder, f"AUC {n}", run.contour(n).auc, reference.contour(n).auc) for n in names]
+            names = [name for name in run.contours if name in known.contours]
+            found += [Agreement(spec.folder, f"AUC {n}", run.contour(n).auc, known.contour(n).auc) for n in names]
     return found
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nsr import paths
 from nsr.files import StoreError, digested, read_digested, sha256, write_whole
 
 
@@ -25,17 +26,25 @@ def seal(folder: Path, provenance: dict[str, Any], weights: bytes | None = None)
 
 def read_provenance(folder: Path) -> dict[str, Any]:
     """provenance.json, once its own digest and its layout are known to be right."""
-    return read_digested(folder / "provenance.json", "remove the folder to compute the run again")
+    return read_digested(folder / "provenance.json", remedy(folder))
 
 
-def verified(path: Path, digest: str) -> bytes:
-    """The content of a file that has this digest."""
+def remedy(folder: Path) -> str:
+    """What to do about a damaged run: those that are shipped come back from the repository."""
+    if folder.resolve().parent == paths.SHIPPED.resolve():
+        return f"git checkout -- data/runs/{folder.name} brings it back"
+    return f"remove {folder} to compute the run again"
+
+
+def verified(folder: Path, name: str, digest: str) -> bytes:
+    """The content of a file of a run that has this digest."""
+    path = folder / name
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror}); remove its run to compute it again") from None
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); {remedy(folder)}") from None
     if sha256(content) != digest:
-        raise StoreError(f"{path}: has been changed since it was written; remove its run to compute it again")
+        raise StoreError(f"{path}: has been changed since it was written; {remedy(folder)}")
     return content
 
 

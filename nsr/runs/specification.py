@@ -79,6 +79,14 @@ class Spec(BaseModel):
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
+    def differs(self) -> str:
+        """What differs from the row of the table of methods, in words; nothing where nothing does."""
+        row = {**asdict(METHODS[self.name]), "sizes": SIZES, "images": None, "dataset": "mnist"}
+        here = {**asdict(self.method), "sizes": self.sizes, "images": self.images, "dataset": self.dataset}
+        words = {name: "-".join(map(str, v)) if name == "sizes" else v for name, v in here.items() if v != row[name]}
+        return ", ".join(f"{name} {value}" for name, value in words.items())
+
+    @property
     def folder(self) -> str:
         return f"{self.name}-{self.seed}-{self.key[:8]}"
 
@@ -105,7 +113,7 @@ def spec(
 
 
 def _must_be(name: str, value: Any) -> str:
-    return f"{name} must be {_RULES[name][0]}, got {value!r}"
+    return f"{name} must be {_RULES[name][0]}, got {value!r:.60}"
 
 
 def what_is_wrong(error: ValidationError) -> str:

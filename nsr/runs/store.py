@@ -53,7 +53,7 @@ class Run:
 def load(folder: Path) -> Run:
     """The run in this folder, every file checked against its digest; a changed byte is refused."""
     provenance = read_provenance(folder)
-    files = {name: verified(folder / name, digest) for name, digest in provenance.get("files", {}).items()}
+    files = {name: verified(folder, name, digest) for name, digest in provenance.get("files", {}).items()}
     try:
         spec = Spec.model_validate_json(files["spec.json"])
         network = mlp(unpacked_weights(files["weights.safetensors"]))
@@ -93,7 +93,7 @@ def stored(spec: Spec, *stores: Path) -> Run | None:
 def adopt(run: Run, store: Path) -> None:
     """Copy a run into another store, where it may grow; the weights come last: they make a run a run."""
     folder = store / run.folder.name
-    files = {name: verified(run.folder / name, digest) for name, digest in run.provenance["files"].items()}
+    files = {name: verified(run.folder, name, digest) for name, digest in run.provenance["files"].items()}
     weights = files.pop("weights.safetensors")
     copied = {**files, "provenance.json": as_json(run.provenance), "weights.safetensors": weights}
     try:

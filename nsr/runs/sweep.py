@@ -60,7 +60,12 @@ Watch = Callable[[Job | None, int], None]  # (the job just finished, jobs that a
 def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
     """A client of the cluster at `scheduler`, or of one of `workers` processes of one thread each on this machine."""
     if scheduler:
-        with Client(scheduler, timeout=PATIENCE) as client:
+        try:
+            client = Client(scheduler, timeout=PATIENCE)
+        except Exception as error:  # whatever dask makes of an address
+            words = " ".join(str(error).split())[:200]
+            raise OSError(f"no scheduler answers at {scheduler:.80} ({type(error).__name__}: {words})") from None
+        with client:
             try:
                 client.wait_for_workers(1, timeout=PATIENCE)
             except TimeoutError:
@@ -72,6 +77,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
+            security=True,  # else anybody on this machine could have its workers run code as the owner of the sweep
             dashboard_address="127.0.0.1:0",  # any free port: several sweeps may go on at once
             silence_logs=logging.CRITICAL,  # a failed job is listed by the report, a lost worker replaced
         ) as local,

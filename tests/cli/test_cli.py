@@ -726,8 +726,11 @@ def test_reproduce_compares_with_the_reference_and_a_number_apart_ends_with_1(sc
     assert done.exit_code == 1 and done.stdout.splitlines()[-1].startswith("3 of 4 numbers agree")
     (line,) = [line for line in done.stdout.splitlines() if "<- differs" in line]
     assert line.startswith("standard ") and " AUC " in line
-    reproduce.QUICK.write_text("{}")
-    assert nsr(*words).exit_code == 1  # nothing to compare with is no agreement
+    whole = json.loads(reproduce.QUICK.read_text())
+    for other in ("{}", "{", "3", json.dumps({**whole, "stndard": whole["standard"]}), json.dumps({"standard": 1})):
+        reproduce.QUICK.write_text(other)
+        done = nsr(*words)  # before anything is computed
+        assert done.exit_code == 2 and "git checkout -- data/quick.json" in done.stderr and "job" not in done.stderr
 
 
 def test_reproduce_lists_a_run_that_failed_and_goes_on(scheduler, own, monkeypatch):

@@ -58,12 +58,17 @@ BOOK = dict(nsr.runs.MEASUREMENTS)
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    """Measurements of seconds, and a user's own store that is nobody's."""
-    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+def kinds():
+    """Measurements of seconds; asked for before `monkeypatch`, so that what a test changes among them is undone first."""
     with mock.patch.dict(nsr.runs.MEASUREMENTS, KINDS, clear=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def tiny(kinds, monkeypatch, tmp_path):
+    """A user's own store that is nobody's."""
+    monkeypatch.setenv("NSR_RUNS", str(tmp_path / "own"))
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
 
 
 def tiny_spec(name: str = "standard", seed: int = 0, **numbers) -> Spec:

@@ -73,11 +73,22 @@ def test_workers_run_on_one_thread_each_and_keep_the_memory_they_have(client):
     assert set(client.nthreads().values()) == {1}
 
 
-def test_an_existing_cluster_is_used_by_its_address(client, tmp_path):
-    with sweep.cluster(client.scheduler.address) as other:
-        assert other.scheduler.address == client.scheduler.address and other.id != client.id
-        report = sweep.run([Order(tiny_spec(seed=7))], tmp_path, other)
-    assert report.finished == [tiny_spec(seed=7).folder] and len(client.scheduler_info()["workers"]) == 2
+def test_an_existing_cluster_is_used_by_its_address(tmp_path):
+    how = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
+    with LocalCluster(**how) as theirs, sweep.cluster(theirs.scheduler_address) as client:
+        assert client.scheduler.address == theirs.scheduler_address
+        report = sweep.run([Order(tiny_spec(seed=7))], tmp_path, client)
+    assert report.finished == [tiny_spec(seed=7).folder]
+
+
+def test_nobody_without_its_certificates_gets_into_a_sweep_s_own_cluster(client, monkeypatch):
+    """Else any user of the machine could let its workers run code as the owner of the sweep."""
+    address = client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    monkeypatch.setattr(sweep, "PATIENCE", "2s")
+    for stranger in (address, address.replace("tls://", "tcp://")):
+        with pytest.raises(OSError, match="no scheduler answers"), sweep.cluster(stranger):
+            pass
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import nsr.runs
 from nsr import paths
 from nsr.contour import Contour
-from nsr.runs import Run
+from nsr.runs import Run, reproduce
 from nsr.study import select, statistics
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
 from nsr.study.select import Runs
@@ -50,6 +50,12 @@ def shelf(*stores: Path) -> Runs:
     stores = stores or (paths.SHIPPED,)
     variants = {name: select.stored(row, range(5), *stores, **numbers) for name, (row, numbers) in VARIANTS.items()}
     return {**select.by_method(nsr.runs.runs(*stores)), **variants}
+
+
+def missing(*stores: Path) -> list[str]:
+    """The runs of the book that these stores lack: without them a verdict may be another one."""
+    known = {folder.name for folder in nsr.runs.folders(*(stores or (paths.SHIPPED,)))}
+    return sorted({order.spec.folder for order in reproduce.orders("paper")} - known)
 
 
 def used(runs: Runs) -> tuple[Run, ...]:
