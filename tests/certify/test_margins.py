@@ -361,7 +361,7 @@ def test_gradients_agree_with_finite_differences(method, L, box):
     def target(x, *W):
         return margin_upper_bound(W, x, xi, method=method, box=BOXES[box], y=y).gather(1, other[:, None])
 
-    assert torch.autograd.gradcheck(target, inputs)
+    assert torch.autograd.gradcheck(target, inputs, fast_mode=True)  # along one direction, the same in every run
 
 
 @pytest.mark.parametrize("method", METHODS)

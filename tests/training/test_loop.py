@@ -112,6 +112,7 @@ def test_a_layer_with_bias_is_trained_too():
     assert trained.W[1].abs().min() > 0
 
 
+@pytest.mark.slow
 def test_training_and_attack_agree_on_one_and_two_threads_to_8_digits(threads):
     """The chapter's digits do not hang on how many threads add up a sum: same sizes as there, fewer samples."""
     generator = torch.Generator().manual_seed(0)
