@@ -222,12 +222,12 @@ def made(make) -> nn.Module:
 def samples(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs, and the classes that the module gives them."""
     shape = (3, 2, 2) if isinstance(module, PerChannel) else (D,)
-    x = torch.rand(30, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.rand(20, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         return x, module(x).argmax(1)
 
 
-def plain_pgd(module: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int = 20) -> torch.Tensor:
+def plain_pgd(module: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int = 12) -> torch.Tensor:
     """Which inputs a joint PGD on this one module breaks, each input with weights of its own: no code of ours."""
     broken, fresh = [], module
     for x_b, y_b in zip(x.split(1), y.split(1), strict=True):
@@ -259,7 +259,7 @@ def test_a_model_is_judged_as_the_function_that_it_is(name):
         for parameter, V in zip(twin.parameters(), moved, strict=True):
             parameter.copy_(V)
         torch.testing.assert_close(network.at(moved)(x), twin(x), rtol=1e-9, atol=1e-9)
-    xi, how = Budget.uniform(EPS_X, EPS_W, network), Attack.pgd(20, EPS_X / 8, EPS_W / 8)
+    xi, how = Budget.uniform(EPS_X, EPS_W, network), Attack.pgd(12, EPS_X / 8, EPS_W / 8)
     ours = torch.cat([run(network, x[b : b + 1], y[b : b + 1], xi, how).broken for b in range(len(x))])
     assert torch.equal(ours, plain_pgd(module, x, y))
     if name not in ("a decision on its inputs", "reparametrised"):  # torch.vmap cannot take these

@@ -280,6 +280,7 @@ def test_the_parameters_of_a_chapter_are_listed_with_type_default_and_meaning(tr
     assert not (tree / "_build").exists()
 
 
+@pytest.mark.slow
 def test_a_rerun_leaves_its_notebook_and_its_page_beside_the_reference(tree: Path) -> None:
     reference = (tree / "chapters" / "01_first.ipynb").read_bytes()
     (tree / "my.yml").write_text("n: 7\n")
@@ -306,6 +307,7 @@ def test_pairs_may_be_written_either_way(monkeypatch: pytest.MonkeyPatch, tree: 
     assert seen == [{"n": "5", "w": "a=b"}] * 2
 
 
+@pytest.mark.slow
 def test_a_failing_cell_shows_its_error_on_one_screen_and_keeps_what_was_done(tree: Path) -> None:
     shown = nsr("run", "01", "-p", "n", "0", code=1)
     message = shown.splitlines()
@@ -318,6 +320,7 @@ def test_a_failing_cell_shows_its_error_on_one_screen_and_keeps_what_was_done(tr
 # ---------------------------------------------------------------- nsr book
 
 
+@pytest.mark.slow
 def test_a_book_under_other_parameters_compares_itself_with_the_reference(tree: Path) -> None:
     reference = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     output = nsr("book", "--set", "n=5")
@@ -330,6 +333,7 @@ def test_a_book_under_other_parameters_compares_itself_with_the_reference(tree: 
     assert {path: path.read_bytes() for path in reference} == reference
 
 
+@pytest.mark.slow
 def test_a_chapter_that_fails_does_not_keep_the_others_out_of_the_book(tree: Path) -> None:
     output = nsr("book", "--set", "n=0", "--set", "m=4", code=1)
     assert "ZeroDivisionError" in output
