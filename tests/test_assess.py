@@ -231,10 +231,20 @@ def test_weights_and_batch_norm_statistics_come_from_the_safetensors_file(models
         assert torch.equal(assess.load_model(f"{models}:cnn", tmp_path / file).eval()(x), trained.eval()(x))
 
 
-def test_a_pt_file_with_more_than_tensors_is_refused_and_not_run(models, tmp_path):
-    torch.save(nn.Linear(64, 10), tmp_path / "whole.pt")
-    with pytest.raises(AssessError, match=r"whole\.pt: holds more than tensors; save model\.state_dict\(\)"):
-        assess.load_model(f"{models}:linear", tmp_path / "whole.pt")
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        (lambda model: model, r"is damaged or holds more than tensors; save model\.state_dict\(\) alone$"),
+        (lambda model: {"epoch": 3, "model": model.state_dict()}, r"holds epoch, model too; save model\.state_dict"),
+        (lambda model: [*model.parameters()], "holds an object of type list"),
+        (lambda model: nn.DataParallel(model).state_dict(), r"save model\.module\.state_dict\(\)"),
+        (lambda model: nn.Linear(3, 2).state_dict(), "do not fit.*size mismatch for weight"),
+    ],
+)
+def test_a_torch_file_of_anything_but_the_models_own_tensors_is_refused_and_not_run(models, tmp_path, saved, message):
+    torch.save(saved(nn.Linear(64, 10)), tmp_path / "w.pt")
+    with pytest.raises(AssessError, match=message):
+        assess.load_model(f"{models}:linear", tmp_path / "w.pt")
 
 
 def test_a_model_may_import_the_files_beside_it(tmp_path):
@@ -598,6 +608,22 @@ def test_a_model_that_is_no_dense_chain_tells_of_each_time_that_it_is_run(odd, t
     told = []
     judged(odd, "Softmax", tmp_path, assess.plan(points=2, strong=False), on_pass=lambda: told.append(1))
     assert len(told) > 3 * QUICK["paper"].members[0].steps
+
+
+def test_the_estimate_of_time_counts_the_steps_of_all_cells(odd, tmp_path, monkeypatch):
+    monkeypatch.setattr(assess, "ATTACKS", {"paper": Attack.pgd(100)})
+    what, passes = assess.plan(points=3, strong=False), []
+    judged(odd, "Softmax", tmp_path, what, on_pass=lambda: passes.append(1))
+    network, split = assess.ready(assess.load_model(f"{odd}:Softmax"), data.load("digits").test.first(30), what)
+    clock = []
+
+    def forward(W: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        clock.append(1)
+        return network.forward(W, x)
+
+    monkeypatch.setattr(assess.time, "perf_counter", lambda: float(len(clock)))  # a pass takes a second
+    seconds = assess.estimate(replace(network, forward=forward), split, what) * torch.get_num_threads()
+    assert len(passes) <= seconds <= 1.3 * len(passes)
 
 
 def test_built_in_samples_outside_the_box_are_refused():

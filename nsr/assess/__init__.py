@@ -57,7 +57,8 @@ POINTS = len(COARSE.grid_x)
 MOST_POINTS = 1_000  # a side
 LEAST, MOST = 1e-30, 1e30  # radii that float32 holds, steps of a grid and products with a few weights included
 PROBED = 16  # inputs whose gradients are looked at in each cell
-TIMED = 64  # inputs on which the time of a step is taken
+TIMED = 64  # inputs on which the time of steps is taken
+SHARES = 0.02, 0.06  # of the steps of each attack that are timed
 DEAD = 1 / 8  # the share of them without a gradient from which on a cell is flagged
 
 DETACHED = " (is there a detach, a no_grad or a cache in its forward?)"
@@ -271,13 +272,17 @@ def _heard(network: Network, on_pass: Callable[[], None]) -> Network:
 
 
 def estimate(network: Network, split: Split, what: Plan) -> float:
-    """About how many seconds the attacks of a plan take on a CPU, from one step of each on some of the samples."""
+    """About how many seconds the attacks of a plan take on a CPU, from a few steps of each on some of the samples."""
     xi, seconds, few = what.threat(network, what.grid_x[-1], what.grid_w[-1]), 0.0, split.first(min(TIMED, len(split)))
-    for attack, net, images_per_W in _attacks(network, what):
+
+    def spent(attack: Attack, net: Network, images_per_W: int | None, share: float) -> float:
         start = time.perf_counter()
-        survivors(net, few.x, few.y, [xi], attack.with_steps(0), box=what.box, images_per_W=images_per_W)
-        steps = max(ascent.steps for ascent in attack.members)
-        seconds += (time.perf_counter() - start) * steps * len(split) / len(few)
+        survivors(net, few.x, few.y, [xi], attack.with_steps(share), box=what.box, images_per_W=images_per_W)
+        return time.perf_counter() - start
+
+    for how in _attacks(network, what):
+        less, more = (spent(*how, share) for share in SHARES)
+        seconds += max(0.0, more - less) / (SHARES[1] - SHARES[0]) * len(split) / len(few)
     return seconds * len(what.grid_x) * len(what.grid_w) / torch.get_num_threads()
 
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from nsr.network import Network, Weights
 
 AT_ONCE = 256  # inputs in one clean forward pass
 FEW = 4  # inputs on which a model is looked at more closely
+OF_TORCH = (".pt", ".pth", ".ckpt", ".bin", ".tar")
 LONGEST = 300  # letters of somebody else's words in a refusal
 
 
@@ -44,16 +46,24 @@ def load_model(where: str, weights: Path | None = None) -> nn.Module:
 
 
 def _load_weights(module: nn.Module, weights: Path) -> None:
-    """From a safetensors file, or from a .pt file of tensors alone: nothing in it is executed."""
+    """From a safetensors file, or from a file of torch.save with tensors alone: nothing in it is executed."""
     with refusing(f"{weights}: cannot be read", OSError, UnicodeError):
-        if weights.suffix not in (".pt", ".pth"):
-            with refusing(f"{weights}: not a safetensors file", SafetensorError):
+        if weights.suffix not in OF_TORCH:
+            with refusing(f"{weights}: not a safetensors file, nor one of {', '.join(OF_TORCH)}", SafetensorError):
                 load_safetensors(module, weights)
             return
-        with refusing(f"{weights}: holds more than tensors; save model.state_dict()", BaseException, but=(OSError,)):
+        try:
             tensors = torch.load(weights, map_location="cpu", weights_only=True)
+        except UnpicklingError:  # torch's own words advise to trust the file
+            raise AssessError(
+                f"{weights}: is damaged or holds more than tensors; save model.state_dict() alone"
+            ) from None
         if not isinstance(tensors, dict):
-            raise AssessError(f"{weights}: holds {_a(tensors)}; save model.state_dict()")
+            raise AssessError(f"{weights}: holds {_a(tensors)}; save model.state_dict() alone")
+        if others := [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]:
+            raise AssessError(f"{weights}: holds {', '.join(others[:5])} too; save model.state_dict() alone")
+        if tensors and all(name.startswith("module.") for name in tensors):
+            raise AssessError(f"{weights}: comes from a DataParallel wrapper; save model.module.state_dict()")
         module.load_state_dict(tensors)
 
 
@@ -239,11 +249,11 @@ def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextlib.contextmanager
-def refusing(what: str, *errors: type[BaseException], but: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+def refusing(what: str, *errors: type[BaseException]) -> Iterator[None]:
     """Turn these errors, where they are not refusals yet nor the user's Ctrl-C, into a refusal of one line."""
     try:
         yield
-    except (AssessError, KeyboardInterrupt, *but):
+    except (AssessError, KeyboardInterrupt):
         raise
     except errors as error:
         raise AssessError(f"{what}: {reason(error)}") from None

@@ -76,10 +76,10 @@ def assess_command(
     ReLU networks are certified too, and attacked with weights of each image's own. A run that is interrupted goes on
     where it stopped when the same command is given again.
     """
+    kept = f"interrupted; the same command goes on from the cells in {out}"
     try:
         options = {"points": points, "geometry": geometry, "strong": strong, "certify": certify, "only": only}
         what = assess.plan(eps_x=eps_x, eps_w=eps_w, box=_interval(box), **options)
-        kept = f"interrupted; the same command goes on from the cells in {out}"
         # what a stranger's model prints is no part of what was found
         with contextlib.closing(_Bars()) as watch, contextlib.redirect_stdout(sys.stderr), at_once(kept, watch.close):
             how = {"weights": weights, "images": images, "device": device, "watch": watch, "on_pass": watch.passed}
@@ -143,6 +143,8 @@ def _table(found: Assessment) -> Iterator[str]:
     paper = found.contours["paper"]
     radius = "eps_w" if paper.geometry == "absolute" else "r"
     yield f"{found.model} on {found.data}, {found.images} samples, {paper.geometry} weight radii"
+    if found.settings:
+        yield f"{found.settings['parameters attacked']:,} of {found.settings['parameters']:,} parameters attacked"
     yield f"\nclean accuracy {100 * found.clean:.1f} %"
     yield "\naccuracy (%) when only the inputs move"
     yield row("eps_x", [f"{e:.3g}" for e in paper.grid_x], WIDE)
