@@ -15,7 +15,7 @@ from nsr.book.headlines import headlines, said
 from nsr.book.notebooks import chapters
 from nsr.book.parameters import Parameter, check, of_chapter
 from nsr.book.rerun import ChapterError, build, copy_book, digest, execute, have_data, mark
-from nsr.files import write_whole
+from nsr.files import locked, write_whole
 
 PAGE = "compared"
 
@@ -88,21 +88,22 @@ def rebuild(plans: Mapping[str, dict[str, object]]) -> Edition:
     for changes in plans.values():
         have_data(changes)
     folder = paths.BUILD / "books" / digest(plans)
-    shutil.rmtree(folder, ignore_errors=True)
     source, edition = folder / "source", Edition(folder)
-    copy_book(source)
-    for stem, changes in plans.items():
-        chapter = paths.CHAPTERS / f"{stem}.ipynb"
-        try:
-            execute(chapter, source / "chapters" / chapter.name, changes)
-        except ChapterError as error:
-            edition.failed[stem] = error
-    write_whole(source / f"{PAGE}.md", "\n".join(page(plans, source, edition.failed)).encode())
-    contents = yaml.safe_load((source / "_toc.yml").read_text())
-    contents["parts"].insert(0, {"caption": "This edition", "chapters": [{"file": PAGE}]})
-    write_whole(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False).encode())
-    mark(source, {name: value for changes in plans.values() for name, value in changes.items()})
-    build(source, folder / "html")
+    with locked(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        copy_book(source)
+        for stem, changes in plans.items():
+            try:
+                execute(paths.CHAPTERS / f"{stem}.ipynb", source / "chapters" / f"{stem}.ipynb", changes)
+            except ChapterError as error:
+                edition.failed[stem] = error
+        write_whole(source / f"{PAGE}.md", "\n".join(page(plans, source, edition.failed)).encode())
+        contents = yaml.safe_load((source / "_toc.yml").read_text())
+        contents["parts"].insert(0, {"caption": "This edition", "chapters": [{"file": PAGE}]})
+        write_whole(source / "_toc.yml", yaml.safe_dump(contents, sort_keys=False).encode())
+        for stem, changes in plans.items():
+            mark(source / "chapters" / f"{stem}.ipynb", changes)
+        build(source, folder / "html")
     return edition
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from nsr import data, paths
 from nsr.book.notebooks import stripped
 from nsr.book.parameters import check, of_chapter
-from nsr.files import write_whole
+from nsr.files import locked, write_whole
 
 # what a book is made of beside data, which is linked: all of the tree but what is made, stored or only for developers
 LEFT_OUT = ("_build", "runs", "logs", "data", "tests", "benchmarks", "*.egg-info", "__pycache__", ".*")
@@ -52,17 +52,18 @@ def run(chapter: Path, given: Mapping[str, object]) -> Rerun:
     changes = check(of_chapter(chapter), given, chapter.stem)
     have_data(changes)
     folder = paths.BUILD / "runs" / f"{chapter.stem}-{digest(changes)}"
-    shutil.rmtree(folder, ignore_errors=True)
-    notebook = folder / chapter.name
-    execute(chapter, notebook, changes)
-    source = folder / "source"
-    copy_book(source)
-    shutil.copy(notebook, source / "chapters" / chapter.name)
-    table_of_contents = {"format": "jb-book", "root": f"chapters/{chapter.stem}"}
-    write_whole(source / "_toc.yml", yaml.safe_dump(table_of_contents).encode())
-    mark(source, changes)
-    build(source, folder / "html")
-    shutil.rmtree(source)
+    notebook, source = folder / chapter.name, folder / "source"
+    with locked(folder):  # the same parameters name the same folder: a second process waits for the first
+        shutil.rmtree(folder, ignore_errors=True)
+        execute(chapter, notebook, changes)
+        copy_book(source)
+        page = source / "chapters" / chapter.name
+        shutil.copy(notebook, page)
+        mark(page, changes)
+        table_of_contents = {"format": "jb-book", "root": f"chapters/{chapter.stem}"}
+        write_whole(source / "_toc.yml", yaml.safe_dump(table_of_contents).encode())
+        build(source, folder / "html")
+        shutil.rmtree(source)
     return Rerun(changes, notebook, folder / "html" / "chapters" / f"{chapter.stem}.html")
 
 
@@ -94,13 +95,18 @@ def execute(chapter: Path, out: Path, changes: Mapping[str, object]) -> None:
 
 
 def one_screen(stem: str, error: PapermillExecutionError) -> str:
-    """The cell, where in the code it failed, and why: a traceback without the lines around each line."""
+    """The cell, where in the code it failed, and why: a traceback without the lines around each line.
+
+    Lines of code are cut; the cause is folded, and of a long one both ends are shown.
+    """
     columns, most = SCREEN
     trace = ANSI.sub("", "\n".join(error.traceback)).splitlines()
     where = [line for line in trace if re.match(r"File |Cell |-+> ?\d", line)][-most:]
-    why = f"{error.ename}: {error.evalue}".splitlines()[:most]
-    lines = [f"a cell of {stem} failed:", "", *(f"    {line}" for line in error.source.splitlines()), "", *where, *why]
-    return "\n".join(line if len(line) <= columns else line[: columns - 3] + "..." for line in lines)
+    shown = [f"a cell of {stem} failed:", "", *(f"    {line}" for line in error.source.splitlines()), "", *where]
+    cause = [part for line in f"{error.ename}: {error.evalue}".splitlines() for part in textwrap.wrap(line, columns)]
+    if len(cause) > most:
+        cause = [*cause[: most // 2], "...", *cause[-most // 2 + 1 :]]
+    return "\n".join([*(line if len(line) <= columns else line[: columns - 3] + "..." for line in shown), *cause])
 
 
 def digest(changes: Mapping[str, object]) -> str:
@@ -115,12 +121,14 @@ def copy_book(source: Path) -> None:
         (source / "data").symlink_to(paths.DATA, target_is_directory=True)
 
 
-def mark(source: Path, changes: Mapping[str, object]) -> None:
-    """Say at the top of every page that this is not the reference."""
-    config = yaml.safe_load((source / "_config.yml").read_text())
-    settings = ", ".join(f"{name} = {value}" for name, value in changes.items()) or "its own parameters"
-    config.setdefault("html", {})["announcement"] = f"Rerun with {html.escape(settings)}. Not the reference."
-    write_whole(source / "_config.yml", yaml.safe_dump(config, sort_keys=False).encode())
+def mark(page: Path, changes: Mapping[str, object]) -> None:
+    """Say below the title of an executed chapter that it is not the reference, and what it was executed with."""
+    notebook = nbformat.read(page, as_version=4)
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    settings = ", ".join(f"`{name} = {value}`" for name, value in changes.items()) or "its own parameters"
+    box = f"```{{warning}}\nRerun with {settings}. Not the reference.\n```"
+    notebook.cells[0].source = f"{title}\n\n{box}\n{rest}"
+    write_whole(page, nbformat.writes(notebook).encode())
 
 
 def build(source: Path, out: Path) -> None:

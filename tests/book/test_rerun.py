@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
 from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
 from pydantic import TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 from nsr import book, cli, data, paths
-from nsr.book import kinds
+from nsr.book import kinds, rerun
 from nsr.book.headlines import headlines, said
 from nsr.book.parameters import declared
+from nsr.book.rerun import one_screen
 
 CHAPTERS = sorted(paths.CHAPTERS.glob("*.ipynb"))
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -317,6 +322,34 @@ def test_a_failing_cell_shows_its_error_on_one_screen_and_keeps_what_was_done(tr
     assert "before" in kept.read_text() and "ZeroDivisionError" in kept.read_text()
 
 
+@pytest.mark.parametrize("cause", ["word " * 60 + "at last", "\n".join(f"line {k}" for k in range(30)) + "\nat last"])
+def test_what_a_failing_cell_says_last_is_never_cut_off(cause: str) -> None:
+    error = PapermillExecutionError(
+        1, 1, "f()" + " " * 200 + "# far", "ValueError", cause, ["File a.py:1", "----> 1 f()"]
+    )
+    shown = one_screen("01_first", error).splitlines()
+    assert len(shown) <= 24 and max(map(len, shown)) <= 110
+    assert any(line.startswith(f"ValueError: {cause[:6]}") for line in shown) and shown[-1].endswith("at last")
+
+
+def test_two_runs_with_the_same_parameters_wait_for_each_other(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, met = threading.Barrier(2), []
+
+    def execute(chapter: Path, out: Path, changes: object) -> None:
+        try:
+            met.append(both.wait(timeout=1.0))
+        except threading.BrokenBarrierError:
+            pass  # the other one waits, as it should
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(chapter, out)
+
+    monkeypatch.setattr(rerun, "execute", execute)
+    monkeypatch.setattr(rerun, "build", lambda source, out: None)
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda n: book.run(tree / "chapters" / "01_first.ipynb", {"n": n}), ("5", "5")))
+    assert not met and done[0] == done[1] and done[0].notebook.exists()
+
+
 # ---------------------------------------------------------------- nsr book
 
 
@@ -330,6 +363,8 @@ def test_a_book_under_other_parameters_compares_itself_with_the_reference(tree: 
     assert "First n 2 5" in words and "There are #. 4.0 10.0" in words and "others" not in words
     first, second = (text_of(index.parent / "chapters" / f"{name}.html") for name in ("01_first", "02_second"))
     assert "There are 10.0." in first and "there are 3 others" in second
+    assert "Rerun with n = 5. Not the reference." in first
+    assert all("Rerun with" not in text for text in (second, words, text_of(index)))
     assert {path: path.read_bytes() for path in reference} == reference
 
 
@@ -348,12 +383,14 @@ def test_the_plan_gives_each_chapter_what_it_declares(tree: Path) -> None:
 
 def test_a_parameter_may_be_set_in_one_chapter_alone(tree: Path) -> None:
     second = tree / "chapters" / "02_second.ipynb"
-    second.write_text(second.read_text().replace("m: int = 3", 'n: str = \\"a\\"'))
-    assert book.plan({"n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "5"}}
+    second.write_text(
+        second.read_text().replace("m: Whole = 3", "n: Share = 0.5").replace("import Whole", "import Share")
+    )
+    assert book.plan({"n": "1"}) == {"01_first": {"n": 1}, "02_second": {"n": 1}}
     assert book.plan({"01.n": "5"}) == {"01_first": {"n": 5}}
-    assert book.plan({"n": "word", "01.n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "word"}}
-    with pytest.raises(ValueError, match="01_first: n takes int.*; one by one it fits as 02.n=word$"):
-        book.plan({"n": "word"})
+    assert book.plan({"n": "0.25", "01.n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": 0.25}}
+    with pytest.raises(ValueError, match=r"01_first: n takes a whole number .*; one by one it fits as 02.n=0.25$"):
+        book.plan({"n": "0.25"})
     with pytest.raises(ValueError, match="01_first: unknown parameter m"):
         book.plan({"01.m": 1})
     with pytest.raises(ValueError, match="no chapter is called '3'"):
@@ -370,11 +407,8 @@ def test_a_data_set_that_is_out_of_reach_costs_one_line_and_executes_nothing(
     words: tuple[str, ...], tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chapter = tree / "chapters" / "01_first.ipynb"
-    chapter.write_text(
-        chapter.read_text().replace(
-            "from nsr.book.kinds import Whole\nn: Whole = 2  # how many", 'dataset: str = \\"mnist\\"  # which'
-        )
-    )
+    source = chapter.read_text().replace("import Whole", "import DataSet")
+    chapter.write_text(source.replace("n: Whole = 2  # how many", 'dataset: DataSet = \\"mnist\\"  # which'))
 
     def missing(name: str) -> None:
         raise data.DataError(f"{name} is not here and could not be downloaded")
