@@ -13,10 +13,11 @@ help: ## this list
 setup: ## make .venv from constraints.txt; does nothing when it is up to date
 	@.ci/setup
 
-test: setup ## run every test: pytest, then every chapter against its committed outputs (nbval)
-	@$(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg tests chapters
+test: setup ## run every test, every example of a docstring, and every chapter against its committed outputs (nbval)
+	@$(BIN)/pytest -n 2 --dist loadfile --doctest-modules --ignore tests/browser \
+	  --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg nsr tests chapters
 
-test-fast: setup ## an answer in under a minute: no training, no killed processes, no notebooks
+test-fast: setup ## an answer in under a minute: without what kills processes, trains for long or executes notebooks
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests
 
 # --all: pages kept from an earlier build would keep their warnings to themselves

@@ -49,15 +49,11 @@ def used(root: Path) -> dict[str, list[str]]:
     }
     found = {}
     for chapter in sorted((root / "chapters").glob("*.ipynb")):
-        cells = [cell for cell in json.loads(chapter.read_text())["cells"] if _computes(cell)]
+        cells = [cell for cell in json.loads(chapter.read_text())["cells"] if cell["cell_type"] == "code"]
         names = {lent.get(name, name) for cell in cells for name in _named("".join(cell["source"]))}
+        names -= {"book"}  # it names the kinds of parameters and computes nothing
         found[chapter.stem] = [f"nsr.{name}" for name in sorted(names & packages)]
     return found
-
-
-def _computes(cell: dict) -> bool:
-    """Whether this is code that does more than name the parameters and their types."""
-    return cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ())
 
 
 def _named(source: str) -> Iterator[str]:

@@ -13,7 +13,6 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from nsr.attack import PAPER, STRONG
 from nsr.runs import MEASUREMENTS, Measurement, Spec
 
 TAG = re.compile(r"# PAPER: (.*)")
@@ -118,10 +117,8 @@ class Measurements(SphinxDirective):
 def _attacker(what: Measurement) -> str:
     if what.attack is None:
         return "what linear bounds certify"
-    one, *more = what.attack.members
-    brief = f"{1 + len(more)} scale-free ascents of {one.steps} steps" if more else f"one ascent of {one.steps} steps"
-    who = {PAPER: "the paper's attack", STRONG: "the strong attack"}.get(what.attack, brief)
-    return f"left by {who}{', an own W_hat for each image' if what.images_per_W == 1 else ''}"
+    who, _, scope = what.words
+    return f"left by the {who}" + (f", {scope}" if scope else "")
 
 
 def _grid(what: Measurement) -> tuple[str, str, str]:

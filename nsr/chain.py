@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import NamedTuple
 
 import torch
@@ -28,21 +30,24 @@ SHAPES = {"flatten", "view", "reshape", "contiguous", torch.flatten}
 RELUS = {"relu", "relu_", F.relu, torch.relu}
 SIZES = {"size", "dim", getattr, operator.getitem}
 ARITHMETIC = {
-    **dict.fromkeys(("add", "add_", operator.add, torch.add), torch.add),
-    **dict.fromkeys(("sub", "sub_", operator.sub, torch.sub), torch.sub),
-    **dict.fromkeys(("mul", "mul_", operator.mul, torch.mul), torch.mul),
-    **dict.fromkeys(("div", "div_", operator.truediv, torch.div), torch.div),
+    **dict.fromkeys(("add", operator.add, torch.add), torch.add),
+    **dict.fromkeys(("sub", operator.sub, torch.sub), torch.sub),
+    **dict.fromkeys(("mul", operator.mul, torch.mul), torch.mul),
+    **dict.fromkeys(("div", operator.truediv, torch.div), torch.div),
 }
 
 
 def read(module: nn.Module) -> Chain:
     """The chain that this module runs; `NoChainError` says in words what is none."""
+    _refuse_what_no_trace_shows(module)
     try:
         graph = fx.Tracer().trace(module)
+    except NameError:  # what fx raises at a layer that is no submodule, a list of layers among them
+        raise NoChainError("it runs layers that are not registered (see nn.ModuleList), so these never move") from None
     except Exception as error:  # whatever a stranger's forward does to a proxy
         raise NoChainError(f"its forward cannot be traced ({type(error).__name__})") from None
     parts, parameters = dict(module.named_modules()), []
-    scale, shift = torch.tensor(1.0), torch.tensor(0.0)
+    scale, shift = torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
     affine: list[tuple[object, Tensor | float, bool]] = []
     expected, before = "dense", None
     for node in _steps(graph):
@@ -60,13 +65,14 @@ def read(module: nn.Module) -> Chain:
                 expected = "dense"
             elif not (type(layer) in IDLE or (type(layer) is nn.Flatten and not parameters)):
                 raise NoChainError(f"{node.target} is a {type(layer).__name__} layer")
-            _refuse_hooks(str(node.target), layer)
         elif node.target is F.linear and expected == "dense":
             weights = [a for a in (*node.args[1:], *node.kwargs.values()) if isinstance(a, fx.Node)]
             parameters += [str(a.target) for a in weights]
             expected = "relu"
         elif node.target in RELUS and expected == "relu":
             expected = "dense"
+        elif node.target is F.dropout and _without_effect(*node.args[1:], **node.kwargs):
+            pass
         elif node.target in ARITHMETIC and not parameters and len(node.args) == 2 and not node.kwargs:
             affine.append((node.target, *_constant(node, module)))
         elif not (node.op in ("placeholder", "output") or (node.target in SHAPES and not parameters)):
@@ -99,9 +105,44 @@ def _parameters(name: str, layer: nn.Linear) -> list[str]:
     return [f"{name}.{part}" for part in ("weight", "bias") if getattr(layer, part) is not None]
 
 
-def _refuse_hooks(name: str, layer: nn.Module) -> None:
-    if layer._forward_hooks or layer._forward_pre_hooks:
-        raise NoChainError(f"{name} has a hook")
+def _refuse_what_no_trace_shows(module: nn.Module) -> None:
+    """What runs around a module's forward, and functions that keep layers: a copied module goes on with the original's.
+
+    The second is refused altogether (`ValueError`), for perturbed weights would not reach those layers.
+    """
+    for name, part in module.named_modules():
+        name = name or "the module"
+        if any(_keeps_layers(function) for function in _functions([vars(part)])):
+            raise ValueError(
+                f"{name} holds a function made around a layer, which would go on using the original weights: write it "
+                "as a method, or remove the hook"
+            )
+    if type(module).__call__ is not nn.Module.__call__:
+        raise NoChainError("it has a __call__ of its own")
+    for name, part in module.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks:
+            raise NoChainError(f"{name or 'the module'} has a hook")
+
+
+def _functions(things: Iterable[object]) -> Iterator[FunctionType]:
+    """The plain functions among these things, and in containers among them: `copy.deepcopy` leaves them as they are."""
+    for thing in things:
+        if isinstance(thing, FunctionType):
+            yield thing
+        elif isinstance(thing, Mapping):
+            yield from _functions(thing.values())
+        elif isinstance(thing, list | tuple):
+            yield from _functions(thing)
+
+
+def _keeps_layers(function: FunctionType) -> bool:
+    kept = [*gc.get_referents(*function.__closure__ or ()), *(function.__defaults__ or ())]  # a cell may be empty
+    return any(isinstance(thing, nn.Module | nn.Parameter) for thing in kept)
+
+
+def _without_effect(p: float = 0.5, training: bool = True, inplace: bool = False) -> bool:
+    """Whether a call of F.dropout with these arguments leaves everything as it is, as it does in eval mode."""
+    return training is False
 
 
 def _constant(node: fx.Node, module: nn.Module) -> tuple[Tensor | float, bool]:
@@ -119,7 +160,7 @@ def _constant(node: fx.Node, module: nn.Module) -> tuple[Tensor | float, bool]:
 
 def _spread(constant: Tensor | float, d: int) -> Tensor:
     """A constant as one number or one for each of the d inputs: [.., C, 1, 1] belongs to whole channels."""
-    value = torch.as_tensor(constant)
+    value = torch.as_tensor(constant, dtype=torch.float64)  # rounded once, when it meets the inputs
     if value.numel() == 1:
         return value.reshape(())
     if value.numel() == d:

@@ -231,10 +231,20 @@ def test_weights_and_batch_norm_statistics_come_from_the_safetensors_file(models
         assert torch.equal(assess.load_model(f"{models}:cnn", tmp_path / file).eval()(x), trained.eval()(x))
 
 
-def test_a_pt_file_with_more_than_tensors_is_refused_and_not_run(models, tmp_path):
-    torch.save(nn.Linear(64, 10), tmp_path / "whole.pt")
-    with pytest.raises(AssessError, match=r"whole\.pt: holds more than tensors; save model\.state_dict\(\)"):
-        assess.load_model(f"{models}:linear", tmp_path / "whole.pt")
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        (lambda model: model, r"is damaged or holds more than tensors; save model\.state_dict\(\) alone$"),
+        (lambda model: {"epoch": 3, "model": model.state_dict()}, r"holds epoch, model too; save model\.state_dict"),
+        (lambda model: [*model.parameters()], "holds an object of type list"),
+        (lambda model: nn.DataParallel(model).state_dict(), r"save model\.module\.state_dict\(\)"),
+        (lambda model: nn.Linear(3, 2).state_dict(), "do not fit.*size mismatch for weight"),
+    ],
+)
+def test_a_torch_file_of_anything_but_the_models_own_tensors_is_refused_and_not_run(models, tmp_path, saved, message):
+    torch.save(saved(nn.Linear(64, 10)), tmp_path / "w.pt")
+    with pytest.raises(AssessError, match=message):
+        assess.load_model(f"{models}:linear", tmp_path / "w.pt")
 
 
 def test_a_model_may_import_the_files_beside_it(tmp_path):
@@ -268,7 +278,7 @@ def test_a_model_that_cannot_be_differentiated_is_refused_before_the_grid_is_beg
         def forward(self, x):
             return torch.from_numpy(self.last(x).detach().numpy())
 
-    with pytest.raises(AssessError, match="cannot be attacked"):
+    with pytest.raises(AssessError, match="no gradient by inputs or weights"):
         assess.ready(Rounded(), Split(torch.rand(3, 4), torch.zeros(3, dtype=torch.long)))
 
 
@@ -430,6 +440,7 @@ ODD = """
     import numpy as np
     import torch
     from torch import nn
+    from types import SimpleNamespace
 
     class Around(nn.Module):
         def __init__(self):
@@ -457,6 +468,73 @@ ODD = """
         def forward(self, x):
             return self.model((x - 0.3) / 0.4)
 
+    class Object(Around):
+        def forward(self, x):
+            return SimpleNamespace(logits=self.model(x))
+
+    class InPlace(Around):
+        def forward(self, x):
+            x -= 0.3
+            return self.model(x / 0.4).tanh()
+
+    class Centred(Around):
+        def forward(self, x):
+            return self.model(x - x.mean(0, keepdim=True))
+
+    class Frozen(Around):
+        def forward(self, x):
+            with torch.no_grad():
+                z = self.model[0](x).tanh()
+            return self.model[2](z) + 0 * x[:, :10]
+
+    class Edge(Around):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("start", self.model[2].bias.detach().clone())
+
+        def forward(self, x):
+            return self.model(x) + 0 * torch.sqrt((self.model[2].bias - self.start).abs().sum())
+
+    class Keeper:
+        def __init__(self, layer):
+            self.layer = layer
+
+        def __call__(self, x):
+            return self.layer(x)
+
+        def __deepcopy__(self, memo):
+            return self
+
+    class Aside(Around):
+        def __init__(self):
+            super().__init__()
+            self.first = Keeper(self.model[0])
+
+        def forward(self, x):
+            return self.model[2](self.first(x).tanh())
+
+    class BatchNorm(Around):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(64, track_running_stats=False)
+
+        def forward(self, x):
+            return self.model(self.norm(x))
+
+    def half():
+        return Around().model.half()
+
+    def complex_one():
+        model = Around().model
+        model[2].weight = nn.Parameter(model[2].weight.to(torch.complex64))
+        return model
+
+    def quantised():
+        return torch.ao.quantization.quantize_dynamic(Around().model, {nn.Linear}, dtype=torch.qint8)
+
+    def partly_quantised():
+        return nn.Sequential(torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(64, 9))), nn.Linear(9, 10))
+
     class Saturated(Around):
         def forward(self, x):
             return torch.tanh(120 * self.model(x))
@@ -483,12 +561,74 @@ def odd(tmp_path_factory) -> Path:
         ("Named", r"forward is self\.model\(x\)\['logits'\]"),
         ("Pair", r"forward is self\.model\(x\)\[0\]"),
         ("Rounded", "no gradient by inputs or weights"),
+        ("Object", r"forward is self\.model\(x\)\.logits"),
+        ("Centred", "depend on the others of the batch; use fixed statistics"),
+        ("BatchNorm", "cannot judge one image alone .*batch-norm"),
+        ("Aside", "a copy of the model gives other logits than the model"),
+        ("half", r"parameters are torch\.float16; .*model\.float\(\)"),
+        ("complex_one", r"parameters are torch\.complex64"),
     ],
 )
 def test_what_gives_no_logits_or_no_gradient_is_refused_with_what_to_do(odd, tmp_path, name, message):
     with pytest.raises(AssessError, match=message) as refusal:
         judged(odd, name, tmp_path / "out")
     assert "\n" not in str(refusal.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch moves its quantisation elsewhere
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ["quantised", "partly_quantised"])
+def test_a_quantised_model_is_refused_with_what_to_do(odd, tmp_path, name):
+    with pytest.raises(AssessError, match="its weights are whole numbers, .*; pass the float model"):
+        judged(odd, name, tmp_path)
+
+
+def test_a_model_that_changes_its_input_in_place_is_judged_on_the_samples_as_they_are(odd):
+    before = data.load("digits").test.first(5)
+    network, split = assess.ready(assess.load_model(f"{odd}:InPlace"), data.load("digits").test.first(5))
+    first = network(split.x)
+    assert torch.equal(split.x, before.x) and torch.equal(network(split.x), first)
+    xi = Budget.uniform(0.0, 0.01, network)
+    survivors(network, split.x, split.y, [xi], QUICK["paper"])
+    assert torch.equal(split.x, before.x)
+
+
+def test_parts_that_no_gradient_reaches_are_named(odd, tmp_path):
+    found = judged(odd, "Frozen", tmp_path, assess.plan(points=2, strong=False))
+    assert any(note.startswith("no gradient reaches x, model.0.weight, model.0.bias (") for note in found.notes)
+    assert any("gradients vanish" in what for what in found.flags)
+
+
+def test_gradients_that_are_not_finite_where_attacks_start_are_flagged(odd, tmp_path):
+    found = judged(odd, "Edge", tmp_path, assess.plan(points=2, strong=False))
+    assert found.dead[0] == (0.0, 1.0) and found.dead[1][1] == 1.0
+
+
+def test_a_model_that_is_no_dense_chain_tells_of_each_time_that_it_is_run(odd, tmp_path):
+    told = []
+    judged(odd, "Softmax", tmp_path, assess.plan(points=2, strong=False), on_pass=lambda: told.append(1))
+    assert len(told) > 3 * QUICK["paper"].members[0].steps
+
+
+def test_the_estimate_of_time_counts_the_steps_of_all_cells(odd, tmp_path, monkeypatch):
+    monkeypatch.setattr(assess, "ATTACKS", {"paper": Attack.pgd(100)})
+    what, passes = assess.plan(points=3, strong=False), []
+    judged(odd, "Softmax", tmp_path, what, on_pass=lambda: passes.append(1))
+    network, split = assess.ready(assess.load_model(f"{odd}:Softmax"), data.load("digits").test.first(30), what)
+    clock = []
+
+    def forward(W: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        clock.append(1)
+        return network.forward(W, x)
+
+    monkeypatch.setattr(assess.time, "perf_counter", lambda: float(len(clock)))  # a pass takes a second
+    seconds = assess.estimate(replace(network, forward=forward), split, what) * torch.get_num_threads()
+    assert len(passes) <= seconds <= 1.3 * len(passes)
+
+
+def test_built_in_samples_outside_the_box_are_refused():
+    with pytest.raises(AssessError, match=r"digits: x must lie in \[0.2, 0.8\], .*--box"):
+        assess.load_samples("digits", 10, (0.2, 0.8))
 
 
 def test_a_softmax_at_the_end_is_noticed_and_so_is_why_there_are_no_certificates(odd, tmp_path):
@@ -535,7 +675,7 @@ def test_only_the_tensors_that_are_named_move(odd, tmp_path):
 def test_two_models_never_share_their_cells_and_a_changed_digit_is_noticed(odd, models, tmp_path):
     what = assess.plan(points=2, strong=False, certify=False)
     judged(odd, "Normalised", tmp_path, what)
-    with pytest.raises(StoreError, match="holds cells measured with other model"):
+    with pytest.raises(StoreError, match="was begun with other model"):
         judged(models, "dense", tmp_path, what)
     path = tmp_path / "cells" / "paper.json"
     path.write_bytes(path.read_bytes().replace(b"0.0", b"0.5", 1))

@@ -180,6 +180,7 @@ def test_a_folder_without_a_data_set_does_not_hide_the_one_in_the_repository(tmp
     assert torch.equal(data.load("mnist").test.y, mnist.test.y)
 
 
+@pytest.mark.slow
 def test_processes_that_unpack_at_once_do_not_meet(raw):
     (raw / SMALL).unlink()
     code = "import nsr; print(int(nsr.data.load('mnist').test.y.sum()))"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,61 +22,88 @@ from torch import nn
 def make():
     return nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
 """
+COMMANDS = {
+    "none": "runs",
+    "train": "train standard --dataset digits --sizes 64,8,10 --set epochs=1 --images 100",
+    "runs": "runs",
+    "assess": "assess model.py:make --data digits --images 5 --points 2 --no-strong",
+    "run": "run 04",
+    "book": "book --set seed=1",
+    "claims": "claims",
+    "reproduce": "reproduce",
+    "provenance": "provenance",
+}
+# all in one process: most of the time goes into the import of torch
+SCRIPT = """
+import json, sys
+import nsr
+from typer.testing import CliRunner
+from nsr import cli, data, paths
+answers = {}
+for name, words in json.loads(sys.argv[1]).items():
+    done = CliRunner().invoke(cli.app, words.split())
+    answers[name] = (done.exit_code, done.stdout, done.stderr)
+where = {"package": nsr.__file__, "store": str(paths.store()), "data": list(map(str, paths.data_roots()))}
+print(json.dumps({"answers": answers, "where": where, "digits": len(data.load("digits").train)}))
+"""
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
+def site(tmp_path_factory) -> Path:
     """A folder that holds what the wheel of this tree installs, and nothing else."""
     folder = tmp_path_factory.mktemp("installed")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     tree = folder / "tree"  # a copy: a build leaves files where it runs
     shutil.copytree(ROOT / "nsr", tree / "nsr", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-text.md"):
         shutil.copy(ROOT / name, tree)
-    subprocess.run([*command, "--target", folder / "site", tree], check=True, cwd=folder)
-    shutil.rmtree(tree)
-    return folder
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--target", folder / "site", tree], check=True, cwd=folder)
+    return folder / "site"
 
 
-@pytest.fixture
-def far(installed, tmp_path):
-    """Run Python far from the checkout, its platform folders in `tmp_path`."""
-    (tmp_path / "model.py").write_text(MODEL)
-    names = ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE")
-    kept = {key: value for key, value in os.environ.items() if key not in ("NSR_DATA", "NSR_RUNS")}
-    env = {**kept, "PYTHONPATH": str(installed / "site"), **dict.fromkeys(names, str(tmp_path / "home"))}
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
-
-    return run
-
-
-def nsr(far, *words: str) -> subprocess.CompletedProcess[str]:
-    return far("-m", "nsr.cli", *words)
-
-
-def test_the_wheel_holds_the_package_and_what_it_draws_with(installed, far):
-    done = far("-c", "import nsr, nsr.figures, nsr.paths; print(nsr.__file__); print(nsr.paths.store())")
-    home, store = done.stdout.splitlines()
-    assert Path(home).is_relative_to(installed) and "home" in store and not Path(store).is_relative_to(ROOT), (
-        done.stderr
+@pytest.fixture(scope="module")
+def far(site, tmp_path_factory) -> dict[str, Any]:
+    """What the package says in a folder far from the checkout, for a user whose home is there too."""
+    folder = tmp_path_factory.mktemp("far")
+    (folder / "model.py").write_text(MODEL)
+    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE"), str(folder / "home"))
+    env = {name: value for name, value in os.environ.items() if name not in ("NSR_DATA", "NSR_RUNS")}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(COMMANDS)],
+        cwd=folder,
+        env={**env, **homes, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+    return {**json.loads(done.stdout), "folder": folder}
 
 
-def test_a_model_is_trained_listed_and_assessed_from_another_folder(far, tmp_path):
-    words = ("--dataset", "digits", "--sizes", "64,8,10", "--set", "epochs=1", "--images", "100")
-    trained = nsr(far, "train", "standard", *words)
-    assert trained.returncode == 0, trained.stderr
-    assert "standard-0-" in nsr(far, "runs").stdout and list((tmp_path / "home").rglob("weights.safetensors"))
-    judged = nsr(far, "assess", "model.py:make", "--data", "digits", "--images", "5", "--points", "2", "--no-strong")
-    assert judged.returncode == 0 and (tmp_path / "assessment" / "contour.png").exists(), judged.stderr
+def test_the_wheel_holds_the_package_and_data_and_runs_go_to_the_users_folders(site, far):
+    home = far["folder"] / "home"
+    assert Path(far["where"]["package"]).is_relative_to(site) and list(site.rglob("*.mplstyle"))
+    assert all(Path(path).is_relative_to(home) for path in (far["where"]["store"], *far["where"]["data"]))
+    assert far["digits"] == 1_197
 
 
-@pytest.mark.parametrize("words", [("run", "04"), ("book", "--set", "seed=1"), ("claims",), ("provenance",)])
-def test_what_needs_the_checkout_says_so_in_one_line(far, words):
-    done = nsr(far, *words)
-    assert done.returncode == 2 and done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1 and "lie in the repository of this book" in done.stderr
+def test_a_run_is_trained_and_listed_there(far):
+    code, shown, _ = far["answers"]["none"]
+    assert code == 0 and "there are no runs yet" in shown
+    code, shown, told = far["answers"]["train"]
+    assert code == 0 and far["where"]["store"] in shown, told
+    code, shown, _ = far["answers"]["runs"]
+    assert code == 0 and "standard-0-" in shown
+
+
+def test_a_model_is_assessed_there(far):
+    code, shown, told = far["answers"]["assess"]
+    assert code == 0 and "clean accuracy" in shown, told
+    assert (far["folder"] / "assessment" / "contour.png").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "book", "claims", "reproduce", "provenance"])
+def test_what_needs_the_checkout_says_so_in_one_line(far, command):
+    code, shown, told = far["answers"][command]
+    assert (code, shown, len(told.splitlines())) == (2, "", 1)
+    assert "in the repository of this book" in told

@@ -46,6 +46,12 @@ class ByLetters(Own):
         return self.second(z)
 
 
+class WithDropout(Own):
+    def forward(self, x):
+        z = F.dropout(F.relu(self.first(x.flatten(1))), 0.5, self.training)
+        return self.second(F.dropout(z, p=0.2, training=self.training))
+
+
 class Normalised(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -80,6 +86,11 @@ class Signed(nn.Module):
         return self.inner(1 - 2 * x)
 
 
+def filled(module: nn.Module) -> nn.Module:
+    module(torch.zeros(1, D))
+    return module
+
+
 def kept_method() -> nn.Module:
     module = Own()
     module.once_more = module.forward
@@ -90,6 +101,8 @@ DENSE = {
     "a plain chain": chain,
     "behind a flattening": lambda: nn.Sequential(nn.Flatten(), *layers()),
     "with dropout": lambda: nn.Sequential(nn.Linear(D, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, K)),
+    "with dropout as a function": WithDropout,
+    "of lazy layers": lambda: filled(nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(K))),
     "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(D, 8), nn.ReLU()), nn.Sequential(nn.Linear(8, K))),
     "of its own class": Own,
     "written with functions": ByLetters,
@@ -128,6 +141,68 @@ class Deciding(Own):
         return self.second(F.relu(self.first(x.flatten(1)))) if x.sum() > 0 else self.second(x[:, :8])
 
 
+class Turning(nn.Sequential):
+    """Some inputs are answered by the negated logits, which no trace of `forward` shows."""
+
+    def __call__(self, x):
+        return turned(x, super().__call__(x))
+
+
+class Unregistered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.parts, self.last = [nn.Linear(D, 8).double(), nn.ReLU()], nn.Linear(8, K)
+
+    def forward(self, x):
+        return self.last(self.parts[1](self.parts[0](x)))
+
+
+class InAnotherOrder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.second, self.first = nn.Linear(8, K), nn.Linear(D, 8)
+
+    forward = Own.forward
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, K)
+        self.again.weight = self.first.weight
+
+    def forward(self, x):
+        return self.last(F.relu(self.again(F.relu(self.first(x)))))
+
+
+class AsTensor(Own):
+    """What a trace takes for another branch."""
+
+    def forward(self, x):
+        return super().forward(1 - x if isinstance(x, torch.Tensor) else x)
+
+
+class LogSoftmax(Own):
+    def forward(self, x):
+        return F.log_softmax(super().forward(x), 1)
+
+
+def turned(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    return torch.where(x.mean(-1, keepdim=True) > 0.55, -z, z)
+
+
+def hooked_whole() -> nn.Module:
+    module = chain()
+    module.register_forward_hook(lambda module, given, z: turned(given[0], z))
+    return module
+
+
+def hooked_before() -> nn.Module:
+    module = chain()
+    module[2].register_forward_pre_hook(lambda module, given: (given[0] - 0.1,))
+    return module
+
+
 def bias_as_buffer() -> nn.Module:
     module = chain()
     bias = module[2].bias.detach() + torch.tensor([2.0, 0.0, 0.0, -2.0])
@@ -160,6 +235,15 @@ OTHER = {
     "a layer that negates": lambda: nn.Sequential(nn.Linear(D, 8), nn.ReLU(), Negated(8, K)),
     "a layer that answers 1": lambda: nn.Sequential(Constant(D, 8), nn.ReLU(), nn.Linear(8, K)),
     "a hook": hooked,
+    "a hook of the whole": hooked_whole,
+    "a hook before a layer": hooked_before,
+    "a __call__ of its own": lambda: Turning(*layers()),
+    "layers that are not registered": Unregistered,
+    "layers defined in another order": InAnotherOrder,
+    "tied weights": Tied,
+    "a question for the type of its input": AsTensor,
+    "log-softmax at its end": LogSoftmax,
+    "layer norm": lambda: nn.Sequential(nn.Linear(D, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, K)),
     "a shared layer": shared,
     "a branch": Branching,
     "a decision on its inputs": Deciding,
@@ -201,7 +285,28 @@ def just_pruned() -> nn.Module:
     return module
 
 
+class Kept(Own):
+    """Its layer is also reached by a function, which a copy of the module shares with the original."""
+
+    def __init__(self, wrapped=lambda function: function):
+        super().__init__()
+        self.body = wrapped(lambda x: F.relu(self.first(x)))
+
+    def forward(self, x):
+        body = self.body[0] if isinstance(self.body, list) else self.body
+        return self.second(body(x))
+
+
+def hooked_around() -> nn.Module:
+    module = chain()
+    module[1].register_forward_hook(lambda _, given, z: z + module[0](torch.ones(1, D, dtype=z.dtype)).relu())
+    return module
+
+
 REFUSED = {
+    "a function made around a layer": (Kept, "the module holds a function made around a layer.*: write it as a method"),
+    "such a function in a list": (lambda: Kept(lambda function: [function]), "holds a function made around a layer"),
+    "such a hook": (hooked_around, "1 holds a function made around a layer.*, or remove the hook"),
     "forward patched on the instance": (lambda: patched(False), "forward of the module is set on the instance"),
     "forward of a part patched": (lambda: patched(True), "forward of 2 is set on the instance"),
     "TorchScript": (scripted, "pass the module that it was scripted from"),
@@ -222,12 +327,12 @@ def made(make) -> nn.Module:
 def samples(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs, and the classes that the module gives them."""
     shape = (3, 2, 2) if isinstance(module, PerChannel) else (D,)
-    x = torch.rand(30, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.rand(20, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         return x, module(x).argmax(1)
 
 
-def plain_pgd(module: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int = 20) -> torch.Tensor:
+def plain_pgd(module: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int = 12) -> torch.Tensor:
     """Which inputs a joint PGD on this one module breaks, each input with weights of its own: no code of ours."""
     broken, fresh = [], module
     for x_b, y_b in zip(x.split(1), y.split(1), strict=True):
@@ -259,7 +364,7 @@ def test_a_model_is_judged_as_the_function_that_it_is(name):
         for parameter, V in zip(twin.parameters(), moved, strict=True):
             parameter.copy_(V)
         torch.testing.assert_close(network.at(moved)(x), twin(x), rtol=1e-9, atol=1e-9)
-    xi, how = Budget.uniform(EPS_X, EPS_W, network), Attack.pgd(20, EPS_X / 8, EPS_W / 8)
+    xi, how = Budget.uniform(EPS_X, EPS_W, network), Attack.pgd(12, EPS_X / 8, EPS_W / 8)
     ours = torch.cat([run(network, x[b : b + 1], y[b : b + 1], xi, how).broken for b in range(len(x))])
     assert torch.equal(ours, plain_pgd(module, x, y))
     if name not in ("a decision on its inputs", "reparametrised"):  # torch.vmap cannot take these
@@ -289,6 +394,12 @@ def test_what_is_no_chain_gets_no_certificate_and_the_reason(name):
     with pytest.raises(ValueError, match="which this network is not: ") as refusal:
         certify.certified(network, x, y, Budget.uniform(0, 0, network))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["a hook of the whole", "a __call__ of its own"])
+def test_what_runs_around_a_module_is_seen_even_where_the_inputs_at_hand_do_not_show_it(name):
+    network = Network.from_module(made(OTHER[name]), torch.zeros(4, D, dtype=torch.float64))
+    assert not network.is_dense
 
 
 @pytest.mark.parametrize("name", REFUSED)

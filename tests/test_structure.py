@@ -1,9 +1,10 @@
-"""The shape of the tree: floors, chapters, packaging, and a README that promises only what exists."""
+"""The shape of the tree: layers, chapters, packaging, and a README that promises only what exists."""
 
 from __future__ import annotations
 
 import ast
 import copy
+import functools
 import re
 import shutil
 import subprocess
@@ -23,23 +24,21 @@ from packaging.utils import canonicalize_name
 
 import nsr
 from nsr import cli
-from nsr.book import edition, notebooks, parameters
+from nsr.book import edition, notebooks
+from nsr.book.parameters import of_chapter
 from nsr.paths import ROOT
 
 SPEAKING = {"cli", "book"}  # the only packages that print
 
 MODULES = sorted(path for path in (ROOT / "nsr").rglob("*.py") if path != ROOT / "nsr" / "__init__.py")
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
-MOST_LINES = 14
+MOST_LINES = 15
 MiB = 2**20
 
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 VENDORED = ROOT / "_vendor"
-
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
 def our_files() -> list[Path]:
@@ -91,21 +90,33 @@ def test_an_import_that_points_up_is_caught(low: str, high: str, tmp_path: Path)
     assert done.returncode == 1 and f"nsr.{low[:-3].replace('/', '.')} -> {high}" in done.stdout, done.stdout
 
 
-@each_module
-def test_a_name_with_an_underscore_stays_in_its_module(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "nsr" in (node.module or "")]
-    assert not [name.name for node in imports for name in node.names if name.name.startswith("_")]
-    modules = {name.asname or name.name for node in imports for name in node.names}
-    reached = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
-    assert not [f"{n.value.id}.{n.attr}" for n in reached if n.value.id in modules and re.match(r"_[a-z]", n.attr)]
+@functools.cache
+def trees() -> list[tuple[str, ast.Module]]:
+    return [(str(path.relative_to(ROOT / "nsr")), ast.parse(path.read_text())) for path in MODULES]
 
 
-@each_module
-def test_only_the_command_line_and_the_book_print(path: Path) -> None:
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    printing = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    assert path.relative_to(ROOT / "nsr").parts[0] in SPEAKING or not printing, f"print in lines {printing}"
+def test_a_name_with_an_underscore_stays_in_its_module() -> None:
+    wrong = []
+    for module, tree in trees():
+        imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and "nsr" in (n.module or "")]
+        names = [name for node in imports for name in node.names]
+        wrong += [f"{module} imports {name.name}" for name in names if name.name.startswith("_")]
+        imported = {name.asname or name.name for name in names}
+        reached = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+        private = [n for n in reached if n.value.id in imported and re.match(r"_[a-z]", n.attr)]
+        wrong += [f"{module} reaches for {n.value.id}.{n.attr}" for n in private]
+    assert not wrong
+
+
+def test_only_the_command_line_and_the_book_print() -> None:
+    calls = [
+        f"{module}, line {node.lineno}"
+        for module, tree in trees()
+        if Path(module).parts[0] not in SPEAKING
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not calls
 
 
 def test_importing_the_package_loads_nothing_that_takes_time() -> None:
@@ -135,12 +146,25 @@ def test_every_module_has_its_place_on_the_api_page() -> None:
 # ---------------------------------------------------------------- chapters
 
 
+@functools.cache
 def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
 def code_cells(path: Path) -> list[NotebookNode]:
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def all_code_cells() -> Iterator[tuple[str, NotebookNode]]:
+    """Every code cell of every chapter, with words that say where it stands."""
+    for path in CHAPTERS:
+        for cell in code_cells(path):
+            yield f"{path.stem}, cell {cell.id}", cell
+
+
+def parameters(path: Path) -> NotebookNode:
+    (cell,) = (cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", []))
+    return cell
 
 
 def test_the_book_has_exactly_the_chapters_that_exist() -> None:
@@ -153,79 +177,77 @@ def test_the_book_has_exactly_the_chapters_that_exist() -> None:
     assert sorted(pages) == sorted(str(p) for p in written if ".ipynb_checkpoints" not in p.parts)
 
 
-@each_chapter
-def test_a_chapter_defines_nothing(path: Path) -> None:
-    for cell in code_cells(path):
-        defined = [
-            n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)
-        ]
-        assert not defined, f"this belongs into nsr/:\n{cell.source}"
+def test_a_chapter_defines_nothing() -> None:
+    kinds = ast.FunctionDef | ast.ClassDef | ast.Lambda
+    defining = [
+        where for where, cell in all_code_cells() if any(isinstance(n, kinds) for n in ast.walk(ast.parse(cell.source)))
+    ]
+    assert not defining, "what these cells define belongs into nsr/"
 
 
-@each_chapter
-def test_a_chapters_cells_are_short(path: Path) -> None:
-    for cell in code_cells(path):
-        lines = [line for line in cell.source.splitlines() if line and not line.startswith("from nsr.book.types ")]
-        assert 0 < len(lines) <= MOST_LINES, cell.source
+def test_a_chapters_cells_are_short() -> None:
+    lines = {where: len(cell.source.strip().splitlines()) for where, cell in all_code_cells()}
+    assert not {where: count for where, count in lines.items() if not 0 < count <= MOST_LINES}
 
 
-@each_chapter
-def test_a_chapter_has_one_cell_of_annotated_parameters(path: Path) -> None:
-    (cell,) = (cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", []))
-    for statement in ast.parse(cell.source).body:
-        if isinstance(statement, ast.ImportFrom):  # of types
-            continue
-        assert isinstance(statement, ast.AnnAssign), (
-            f"write `name: type = default  # meaning`, not {ast.unparse(statement)}"
-        )
-        assert "#" in cell.source.splitlines()[statement.end_lineno - 1], f"say what {ast.unparse(statement)} means"
+def test_a_chapter_has_one_cell_of_annotated_parameters() -> None:
+    wrong = []
+    for path in CHAPTERS:
+        source = parameters(path).source
+        for statement in ast.parse(source).body:
+            meaning = "#" in source.splitlines()[statement.end_lineno - 1]
+            if not (isinstance(statement, ast.AnnAssign) and meaning):
+                wrong.append(f"{path.stem}: {ast.unparse(statement)}")
+    assert not wrong, "write `name: type = default  # meaning`"
 
 
-@each_chapter
-def test_every_parameter_drives_its_chapter(path: Path) -> None:
-    (cell,) = (cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", []))
-    rest = "\n".join(other.source for other in code_cells(path) if other is not cell and other.id != cell.id)
-    used = {node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name)}
-    unused = [name for name in parameters.declared(cell.source) if name not in used]
-    assert not unused, f"parameters that nothing obeys: {unused}"
+def test_every_parameter_drives_its_chapter() -> None:
+    unused = []
+    for path in CHAPTERS:
+        cell = parameters(path)
+        rest = "\n".join(other.source for other in code_cells(path) if other.id != cell.id)
+        used = {node.id for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Name)}
+        names = [statement.target.id for statement in ast.parse(cell.source).body]
+        unused += [f"{path.stem}: {name}" for name in names if name not in used]
+    assert not unused, "parameters that nothing obeys"
 
 
-@each_chapter
-def test_a_chapter_is_committed_executed_from_top_to_bottom(path: Path) -> None:
-    cells = code_cells(path)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+def test_a_chapter_is_committed_executed_from_top_to_bottom() -> None:
+    counts = {path.stem: [cell.execution_count for cell in code_cells(path)] for path in CHAPTERS}
+    assert not {stem: found for stem, found in counts.items() if found != list(range(1, len(found) + 1))}
 
 
-@each_chapter
-def test_a_chapter_shows_no_error_and_no_warning(path: Path) -> None:
-    for cell in code_cells(path):
-        for output in cell.outputs:
-            assert output.output_type != "error" and output.get("name") != "stderr", cell.source
+def test_a_chapter_shows_no_error_and_no_warning() -> None:
+    bad = [
+        where
+        for where, cell in all_code_cells()
+        for output in cell.outputs
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+    assert not bad
 
 
-@each_chapter
-def test_a_chapter_is_as_make_chapters_leaves_it(path: Path) -> None:
-    notebook = read(path)
-    assert notebooks.stripped(copy.deepcopy(notebook)) == notebook, (
-        "times, paths or versions are in it: run make chapters"
-    )
+def test_a_chapter_is_as_make_chapters_leaves_it() -> None:
+    changed = [path.stem for path in CHAPTERS if notebooks.stripped(copy.deepcopy(read(path))) != read(path)]
+    assert not changed, "times, paths or versions are in them: run make chapters"
 
 
-@each_chapter
-def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot_see_it(path: Path) -> None:
-    for cell in code_cells(path):
+def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot_see_it() -> None:
+    wrong = []
+    for where, cell in all_code_cells():
         if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
             shown = cell.metadata.get("mystnb", {})
-            assert shown.get("figure", {}).get("caption", "").strip(), f"no caption:\n{cell.source}"
-            assert shown.get("figure", {}).get("name", "").strip(), f"no name:\n{cell.source}"
-            assert len(shown.get("image", {}).get("alt", "").split()) >= 4, f"no alt text:\n{cell.source}"
+            figure, words = shown.get("figure", {}), shown.get("image", {}).get("alt", "").split()
+            wrong += [f"{where}: no {what}" for what in ("caption", "name") if not figure.get(what, "").strip()]
+            wrong += [f"{where}: no words for who cannot see it"] if len(words) < 4 else []
+    assert not wrong
 
 
-@pytest.mark.parametrize(("stem", "name"), notebooks.README_FIGURES.items())
-def test_the_readme_shows_the_chapters_own_figure(stem: str, name: str) -> None:
-    drawn = notebooks.figure(read(ROOT / "chapters" / f"{stem}.ipynb"), name)
-    assert notebooks.figure_path(name).read_bytes() == drawn, "run make chapters"
-    assert str(notebooks.figure_path(name).relative_to(ROOT)) in README
+def test_the_readme_shows_the_chapters_own_figures() -> None:
+    for stem, name in notebooks.README_FIGURES.items():
+        drawn = notebooks.figure(read(ROOT / "chapters" / f"{stem}.ipynb"), name)
+        assert notebooks.figure_path(name).read_bytes() == drawn, f"run make chapters: {name} is not the chapter's"
+        assert str(notebooks.figure_path(name).relative_to(ROOT)) in README
 
 
 # ---------------------------------------------------------------- packaging
@@ -304,10 +326,11 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"])
-def test_every_make_command_that_is_promised_exists(name: str) -> None:
-    promised = set(re.findall(r"(?:`|^ *|python[\d.]* )make ([a-z][a-z-]*)", (ROOT / name).read_text(), re.MULTILINE))
-    assert promised and promised <= targets(), promised - targets()
+def test_every_make_command_that_is_promised_exists() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"):
+        text = (ROOT / name).read_text()
+        promised = set(re.findall(r"(?:`|^ *|python[\d.]* )make ([a-z][a-z-]*)", text, re.MULTILINE))
+        assert promised and promised <= targets(), f"{name} promises {promised - targets()}"
 
 
 def test_every_make_target_has_a_line_of_help() -> None:
@@ -315,13 +338,14 @@ def test_every_make_target_has_a_line_of_help() -> None:
     assert helped == targets()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "LICENSE-text.md"])
-def test_every_path_that_is_named_exists(name: str) -> None:
-    text = (ROOT / name).read_text()
-    linked = [path for path in re.findall(r"\]\(([^)]+)\)", text) if not path.startswith("http")]
-    quoted = re.findall(r"`([\w.]*/?[\w./]+\.(?:py|md|yml|toml|txt|cff)|[\w.]+/|\.ci/\w+)`", text)
-    passed = [word for word in re.findall(r"\bchapters/\S+\.ipynb", text) if "NN" not in word]
-    missing = [path for path in [*linked, *quoted, *passed] if not (ROOT / path).exists()]
+def test_every_path_that_is_named_exists() -> None:
+    missing = []
+    for name in ("README.md", "CONTRIBUTING.md", "LICENSE-text.md"):
+        text = (ROOT / name).read_text()
+        linked = [path for path in re.findall(r"\]\(([^)]+)\)", text) if not path.startswith("http")]
+        quoted = re.findall(r"`([\w.]*/?[\w./]+\.(?:py|md|yml|toml|txt|cff)|[\w.]+/|\.ci/\w+)`", text)
+        passed = [word for word in re.findall(r"\bchapters/\S+\.ipynb", text) if "NN" not in word]
+        missing += [f"{name}: {path}" for path in [*linked, *quoted, *passed] if not (ROOT / path).exists()]
     assert not missing
 
 
@@ -345,7 +369,7 @@ def test_the_parameters_that_the_readme_sets_exist() -> None:
     for chapter, settings in commands:
         (path,) = notebooks.chapters([chapter])
         for name, value in re.findall(r"-p (\w+) (\S+)", settings):
-            parameters.of_chapter(path)[name].take(value.strip('"'))
+            of_chapter(path)[name].take(value.strip('"'))
     (settings,) = re.findall(r"nsr book((?: --set \w+=\S+)+)", README)
     edition.plan(dict(re.findall(r"--set (\w+)=(\S+)", settings)))
 

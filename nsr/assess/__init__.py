@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from nsr.contour.stored import Cells, digest
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 from nsr.files import StoreError, refuse_unwritable, write_whole
-from nsr.network import Network
+from nsr.network import Network, Weights
 from nsr.runs.code_digest import ATTACKING, CERTIFYING, code_digests
 
 __all__ = [
@@ -57,7 +57,11 @@ POINTS = len(COARSE.grid_x)
 MOST_POINTS = 1_000  # a side
 LEAST, MOST = 1e-30, 1e30  # radii that float32 holds, steps of a grid and products with a few weights included
 PROBED = 16  # inputs whose gradients are looked at in each cell
+TIMED = 64  # inputs on which the time of steps is taken
+SHARES = 0.02, 0.06  # of the steps of each attack that are timed
 DEAD = 1 / 8  # the share of them without a gradient from which on a cell is flagged
+
+DETACHED = " (is there a detach, a no_grad or a cache in its forward?)"
 
 Watch = Callable[[str, int, int], None]  # (curve, cells done, cells in all)
 Shares = Callable[[Sequence[Budget]], list[float]]
@@ -182,13 +186,14 @@ def ready(
         )
     with refusing(f"{where}: cannot be brought to the device {device}", BaseException):
         network, split = network.to(device), split.to(torch.device(device))
-    _rehearse(network, split.first(min(2, len(split))), what)
-    still = Budget.uniform(0, 0, network)
-    if not any(_gradients(network, split, still, moving) for moving in ((True, False), (False, True))):
+    with refusing("the model cannot be differentiated", BaseException):
+        reached = _reached(network, split)
+    if not any(reached):
         raise AssessError(
             f"{where}: its outputs have no gradient by inputs or weights (a rounding or a detach in its forward?), so "
             "attacks that follow gradients cannot judge it"
         )
+    _rehearse(network, split.first(min(2, len(split))), what)
     return network, split
 
 
@@ -203,10 +208,12 @@ def assess(
     device: str = "cpu",
     watch: Watch | None = None,
     on_ready: Callable[[Network, Split], None] = lambda network, split: None,
+    on_pass: Callable[[], None] = lambda: None,
 ) -> Assessment:
     """Judge a model on a data set and leave the results in `folder`.
 
-    An interrupted run is taken up where it stopped by the same call. `on_ready` is told what will be judged.
+    An interrupted run is taken up where it stopped by the same call. `on_ready` is told what will be judged, `on_pass`
+    of each time that a model which is no dense chain is run.
     """
     if folder.exists() and not folder.is_dir():
         raise AssessError(f"{folder}: results go into a folder, and this is a file")
@@ -220,7 +227,7 @@ def assess(
     refuse_unwritable(folder / "cells")
     on_ready(network, split)
     try:
-        found = measure(network, split, what, folder / "cells", watch)
+        found = measure(_heard(network, on_pass), split, what, folder / "cells", watch)
         dead = _dead(network, split, what)
     except (OSError, StoreError, KeyboardInterrupt):
         raise
@@ -254,14 +261,28 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
     return found
 
 
+def _heard(network: Network, on_pass: Callable[[], None]) -> Network:
+    """The network, with `on_pass` called each time it is run; dense ones are quick and left as they are."""
+
+    def forward(W: Weights, x: Tensor) -> Tensor:
+        on_pass()
+        return network.forward(W, x)
+
+    return network if network.is_dense else replace(network, forward=forward)
+
+
 def estimate(network: Network, split: Split, what: Plan) -> float:
-    """About how many seconds the attacks of a plan take on a CPU, from one step of each on all samples."""
-    xi, seconds = what.threat(network, what.grid_x[-1], what.grid_w[-1]), 0.0
-    for attack, net, images_per_W in _attacks(network, what):
+    """About how many seconds the attacks of a plan take on a CPU, from a few steps of each on some of the samples."""
+    xi, seconds, few = what.threat(network, what.grid_x[-1], what.grid_w[-1]), 0.0, split.first(min(TIMED, len(split)))
+
+    def spent(attack: Attack, net: Network, images_per_W: int | None, share: float) -> float:
         start = time.perf_counter()
-        survivors(net, split.x, split.y, [xi], attack.with_steps(0), box=what.box, images_per_W=images_per_W)
-        steps = max(ascent.steps for ascent in attack.members)
-        seconds += (time.perf_counter() - start) * steps
+        survivors(net, few.x, few.y, [xi], attack.with_steps(share), box=what.box, images_per_W=images_per_W)
+        return time.perf_counter() - start
+
+    for how in _attacks(network, what):
+        less, more = (spent(*how, share) for share in SHARES)
+        seconds += max(0.0, more - less) / (SHARES[1] - SHARES[0]) * len(split) / len(few)
     return seconds * len(what.grid_x) * len(what.grid_w) / torch.get_num_threads()
 
 
@@ -293,7 +314,7 @@ def _rehearse(network: Network, few: Split, what: Plan) -> None:
         with refusing("--only", ValueError):
             xi = what.threat(network, *radii)
         for attack, net, images_per_W in _attacks(network, what):
-            with refusing(f"the model cannot be attacked where its {moving} move", BaseException):
+            with refusing(f"the model cannot be attacked where its {moving} move{DETACHED}", BaseException):
                 survivors(net, few.x, few.y, [xi], attack.with_steps(0), box=what.box, images_per_W=images_per_W)
         if network.is_dense and what.certify is not False:
             with refusing("the model cannot be certified, see --no-certify", BaseException):
@@ -311,6 +332,10 @@ def _notes(network: Network, split: Split, what: Plan) -> tuple[str, ...]:
         notes.append(f"no certificates: {network.not_dense}")
     elif network.affine is not None:
         notes.append("the inputs are normalised by constants: certificates take that into account")
+    moves = [True, *(e > 0 for e in what.threat(network, 0, 1).eps_w)]
+    names = zip(("x", *network.names), moves, _reached(network, split), strict=True)
+    if still := [name for name, moving, reached in names if moving and not reached]:
+        notes.append(f"no gradient reaches {', '.join(still)} (unused, detached or rounded?), so no attack moves that")
     if what.only:
         moving = [name for name, e in zip(network.names, what.threat(network, 0, 1).eps_w, strict=True) if e]
         notes.append(f"only these tensors move: {', '.join(moving)}")
@@ -331,33 +356,45 @@ def _settings(network: Network, what: Plan) -> dict[str, Any]:
 
 
 def _dead(network: Network, split: Split, what: Plan) -> tuple[tuple[float, ...], ...]:
-    """The share of the first inputs whose gradients are no use to an attack, at a random point of each cell's ball."""
-    rows = []
-    for eps_x in what.grid_x:
-        row = []
-        for radius in what.grid_w:
-            xi = what.threat(network, eps_x, radius)
-            moving = eps_x > 0, any(xi.eps_w)
-            count = min(PROBED, len(split))
-            row.append(1 - _gradients(network, split, xi, moving) / count if any(moving) else 0.0)
-        rows.append(tuple(row))
-    return tuple(rows)
+    """The share of the first inputs whose gradients are no use to an attack, cell by cell.
+
+    Gradients of use are finite and not 0 at the clean point, from where attacks start, and at a random one of the ball.
+    """
+    clean = list(_gradients(network, split, Budget.uniform(0, 0, network)))
+
+    def share(xi: Budget) -> float:
+        pairs = zip(clean, _gradients(network, split, xi), strict=True)
+        return sum(not all(_of_use(found, xi) for found in pair) for pair in pairs) / len(clean)
+
+    return tuple(tuple(share(what.threat(network, e, radius)) for radius in what.grid_w) for e in what.grid_x)
 
 
-def _gradients(network: Network, split: Split, xi: Budget, moving: tuple[bool, bool]) -> int:
-    """How many of the first inputs have a finite gradient of the margin, not 0, by all that moves."""
-    generator, useful = torch.Generator().manual_seed(0), 0
-    for x, y in zip(split.x[:PROBED].split(1), split.y[:PROBED].tolist(), strict=False):
+def _of_use(gradients: Sequence[Tensor], xi: Budget) -> bool:
+    """Whether x, if it moves, and the weights that move have a finite gradient that is not 0."""
+    g_x, *g_W = gradients
+    moving = [g for g, e in zip(g_W, xi.eps_w, strict=True) if e > 0]
+    return (xi.eps_x == 0 or _usable([g_x])) and (not moving or _usable(moving))
+
+
+def _reached(network: Network, split: Split) -> list[bool]:
+    """Whether x, and each weight tensor, has a gradient at any of the first inputs."""
+    still = Budget.uniform(0, 0, network)
+    found = [[_usable([g]) for g in gradients] for gradients in _gradients(network, split, still)]
+    return [any(one) for one in zip(*found, strict=True)]
+
+
+def _gradients(network: Network, split: Split, xi: Budget) -> Iterator[tuple[Tensor, ...]]:
+    """The gradients of the first inputs' margins by x and by each W^m, each at a random point of the ball."""
+    generator = torch.Generator().manual_seed(0)
+    for x, y in zip(split.x[:PROBED].split(1), split.y[:PROBED].tolist(), strict=True):
         x_hat, W_hat = xi.sample(x, network.W, generator)
         leaves = [t.detach().requires_grad_() for t in (x_hat, *W_hat)]
         z = network.forward(tuple(leaves[1:]), leaves[0])[0]
-        if not z.requires_grad:
-            continue
         margin = z[y] - torch.cat([z[:y], z[y + 1 :]]).max()
-        g_x, *g_W = torch.autograd.grad(margin, leaves, allow_unused=True, materialize_grads=True)
-        groups = [part for part, moves in zip(([g_x], g_W), moving, strict=True) if moves]
-        useful += all(_usable(group) for group in groups)
-    return useful
+        if margin.requires_grad:
+            yield torch.autograd.grad(margin, leaves, allow_unused=True, materialize_grads=True)
+        else:
+            yield tuple(map(torch.zeros_like, leaves))
 
 
 def _usable(gradients: Sequence[Tensor]) -> bool:

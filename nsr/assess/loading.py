@@ -8,8 +8,10 @@ import sys
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -20,9 +22,11 @@ from torch import Tensor, nn
 from nsr import data
 from nsr.budget import UNIT, Box
 from nsr.data import Split
-from nsr.network import Network
+from nsr.network import Network, Weights
 
 AT_ONCE = 256  # inputs in one clean forward pass
+FEW = 4  # inputs on which a model is looked at more closely
+OF_TORCH = (".pt", ".pth", ".ckpt", ".bin", ".tar")
 LONGEST = 300  # letters of somebody else's words in a refusal
 
 
@@ -42,16 +46,24 @@ def load_model(where: str, weights: Path | None = None) -> nn.Module:
 
 
 def _load_weights(module: nn.Module, weights: Path) -> None:
-    """From a safetensors file, or from a .pt file of tensors alone: nothing in it is executed."""
+    """From a safetensors file, or from a file of torch.save with tensors alone: nothing in it is executed."""
     with refusing(f"{weights}: cannot be read", OSError, UnicodeError):
-        if weights.suffix not in (".pt", ".pth"):
-            with refusing(f"{weights}: not a safetensors file", SafetensorError):
+        if weights.suffix not in OF_TORCH:
+            with refusing(f"{weights}: not a safetensors file, nor one of {', '.join(OF_TORCH)}", SafetensorError):
                 load_safetensors(module, weights)
             return
-        with refusing(f"{weights}: holds more than tensors; save model.state_dict()", BaseException, but=(OSError,)):
+        try:
             tensors = torch.load(weights, map_location="cpu", weights_only=True)
+        except UnpicklingError:  # torch's own words advise to trust the file
+            raise AssessError(
+                f"{weights}: is damaged or holds more than tensors; save model.state_dict() alone"
+            ) from None
         if not isinstance(tensors, dict):
-            raise AssessError(f"{weights}: holds {_a(tensors)}; save model.state_dict()")
+            raise AssessError(f"{weights}: holds {_a(tensors)}; save model.state_dict() alone")
+        if others := [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]:
+            raise AssessError(f"{weights}: holds {', '.join(others[:5])} too; save model.state_dict() alone")
+        if tensors and all(name.startswith("module.") for name in tensors):
+            raise AssessError(f"{weights}: comes from a DataParallel wrapper; save model.module.state_dict()")
         module.load_state_dict(tensors)
 
 
@@ -61,6 +73,7 @@ def load_samples(name: str, images: int, box: Box = UNIT) -> Split:
         raise AssessError(f"at least one image is needed, got {images}")
     if name in data.NAMES:
         test = data.load(name, flat=False).test
+        _refuse_outside(name, test.x.numpy(), box)
         return test.first(min(images, len(test)))
     if Path(name).suffix == ".npz":
         x, y = _arrays(Path(name))
@@ -80,37 +93,70 @@ def load_samples(name: str, images: int, box: Box = UNIT) -> Split:
     x, y = x[:images], y[:images]
     if not np.isfinite(x).all():
         raise AssessError(f"{name}: x holds NaN or infinite values")
+    _refuse_outside(name, x, box)
+    return Split(torch.from_numpy(x.astype(np.float64)), torch.from_numpy(y.astype(np.int64)))
+
+
+def _refuse_outside(name: str, x: np.ndarray, box: Box) -> None:
     if x.min() < box[0] or x.max() > box[1]:
         span = f"its values span [{x.min():g}, {x.max():g}]"
         raise AssessError(f"{name}: x must lie in [{box[0]:g}, {box[1]:g}], and {span}; --box names another interval")
-    return Split(torch.from_numpy(x.astype(np.float64)), torch.from_numpy(y.astype(np.int64)))
 
 
 def together(module: nn.Module, split: Split, where: str) -> tuple[Network, Split]:
     """Network and samples in one dtype and in the shape that the network takes, once both are known to fit."""
-    dtypes = {p.dtype for p in module.parameters() if p.is_floating_point()} or {torch.float32}
-    if len(dtypes) > 1:
+    if any("quantized" in type(part).__module__.split(".") for part in module.modules()):
+        raise AssessError(f"{where}: its weights are whole numbers, which no radius moves; pass the float model")
+    dtypes = {p.dtype for p in module.parameters()} or {torch.float32}
+    if dtypes not in ({torch.float32}, {torch.float64}):
         names = ", ".join(sorted(map(str, dtypes)))
-        raise AssessError(f"{where}: its parameters are {names}; bring all to one dtype, as in model.float()")
-    x = split.x.to(dtypes.pop())
+        raise AssessError(f"{where}: its parameters are {names}; bring all to one of 32 bits, as in model.float()")
+    x = _fitting(module, split.x.to(dtypes.pop()))
     with refusing(where, BaseException):  # whatever keeps a stranger's module from being copied
-        network = Network.from_module(module, _fitting(module, x))
-    x = x.flatten(1) if network.is_dense else _fitting(module, x)
+        network = Network.from_module(module, x[:AT_ONCE].clone())
+    if network.is_dense:
+        x_in = x.flatten(1)
+    else:
+        x_in, network = x, replace(network, forward=_on_a_copy(network.forward))
     with torch.no_grad(), refusing("the model and the data do not fit", BaseException):
-        z, again = logits(network, x), network(x[:AT_ONCE])
-        theirs = module.eval()(_fitting(module, split.x.to(x))[:AT_ONCE])
+        z, again = logits(network, x_in), network(x_in[:AT_ONCE])
+        theirs = torch.cat([module(part.clone()) for part in x.split(AT_ONCE)])
     if len(z) != len(x):
         raise AssessError(f"the model gives {len(z)} rows of logits for {len(x)} samples")
     if not z.isfinite().all():
         raise AssessError("the model's logits are NaN or infinite on these samples")
     if not torch.allclose(z[:AT_ONCE], again):
         raise AssessError("the model gives other logits each time it is asked, so nothing it does can be judged")
-    if not torch.allclose(again, theirs, rtol=1e-3, atol=1e-3 * max(1.0, float(theirs.abs().max()))):
+    with (
+        torch.no_grad(),
+        refusing(f"{where}: cannot judge one image alone (see the batch-norm's eval mode)", Exception),
+    ):
+        alone = torch.cat([network(one) for one in x_in[:FEW].split(1)])
+    if not _alike(z[:FEW], alone):
+        raise AssessError(f"{where}: its logits for an image depend on the others of the batch; use fixed statistics")
+    if not (_alike(z, theirs) and _alike(*_moved(network, module, x_in[:FEW], x[:FEW]))):
         raise AssessError(f"{where}: a copy of the model gives other logits than the model, so it cannot be judged")
     low, high, K = int(split.y.min()), int(split.y.max()), z.shape[1]
     if low < 0 or high >= K:
         raise AssessError(f"the labels span [{low}, {high}], and the model has logits for the classes 0 to {K - 1}")
-    return network, Split(x, split.y)
+    return network, Split(x_in, split.y)
+
+
+def _alike(z: Tensor, other: Tensor) -> bool:
+    return torch.allclose(z, other, rtol=1e-3, atol=1e-3 * max(1.0, float(other.abs().max())))
+
+
+def _moved(network: Network, module: nn.Module, x_in: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the network and of the module itself where all weights have moved: a copy may have kept some back."""
+    W_hat = tuple(V + 0.01 * V.abs().mean() for V in network.W)
+    with torch.no_grad():
+        theirs = torch.func.functional_call(module, dict(zip(network.names, W_hat, strict=True)), (x.clone(),))
+        return network.at(W_hat)(x_in), theirs
+
+
+def _on_a_copy(forward: Callable[[Weights, Tensor], Tensor]) -> Callable[[Weights, Tensor], Tensor]:
+    """A forward that may change its input in place, applied to a copy of the input."""
+    return lambda W, x: forward(W, x.clone())
 
 
 def logits(network: Network, x: Tensor) -> Tensor:
@@ -123,7 +169,7 @@ def _fitting(module: nn.Module, x: Tensor) -> Tensor:
     """x as it is or flattened, whichever the module turns into logits [B, K]."""
     troubles, module = [], module.eval()
     for view in [x, x.flatten(1)][: x.ndim - 1]:
-        few = view[:2]
+        few = view[:2].clone()
         try:
             with torch.no_grad():
                 z = module(few)
@@ -135,14 +181,20 @@ def _fitting(module: nn.Module, x: Tensor) -> Tensor:
         if isinstance(z, Tensor) and z.is_floating_point() and z.ndim == 2 and len(z) == len(few) and z.shape[1] > 1:
             return view
         got = f"{list(z.shape)} for {len(few)} samples" if isinstance(z, Tensor) else _a(z)
-        remedy = f"; {_wrap(z)}" if isinstance(z, dict | tuple | list) else ""
+        remedy = f"; {_wrap(z)}" if not isinstance(z, Tensor) else ""
         troubles.append(f"x {list(view.shape)} gives {got} instead of logits [B, K]{remedy}")
     raise AssessError(f"the model and the data do not fit: {'; '.join(troubles)}")
 
 
 def _wrap(z: object) -> str:
-    key = f"[{next(iter(z))!r}]" if isinstance(z, dict) and z else "[0]"
-    return f"return the logits alone, in a module whose forward is self.model(x){key}"
+    """How to get at the logits of a model that returns something around them."""
+    if hasattr(z, "logits"):
+        part = ".logits"
+    elif isinstance(z, dict) and z:
+        part = f"[{'logits' if 'logits' in z else next(iter(z))!r}]"
+    else:
+        part = "[0]" if isinstance(z, tuple | list) else ""
+    return f"return the logits alone, in a module whose forward is self.model(x){part}"
 
 
 def _returned(where: str, what: str) -> object:
@@ -197,11 +249,11 @@ def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @contextlib.contextmanager
-def refusing(what: str, *errors: type[BaseException], but: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+def refusing(what: str, *errors: type[BaseException]) -> Iterator[None]:
     """Turn these errors, where they are not refusals yet nor the user's Ctrl-C, into a refusal of one line."""
     try:
         yield
-    except (AssessError, KeyboardInterrupt, *but):
+    except (AssessError, KeyboardInterrupt):
         raise
     except errors as error:
         raise AssessError(f"{what}: {reason(error)}") from None

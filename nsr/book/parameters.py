@@ -1,6 +1,6 @@
 """What the `parameters` cell of a chapter declares, and whether a value may take a default's place.
 
-A cell has lines `name: Type = default  # meaning`. The types are those of `nsr.book.types`; pydantic checks them.
+A cell has lines `name: Type = default  # meaning`. The types are those of `nsr.book.kinds`; pydantic checks them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from nsr.book import types
+from nsr.book import kinds
 from nsr.book.notebooks import read
 
 BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to"}
@@ -92,15 +92,15 @@ def declared(source: str) -> dict[str, Parameter]:
 
 
 def _type(annotation: ast.expr) -> Any:
-    """What an annotation names: `Count`, `NonEmpty[Pair[Share]]`, `Literal["paper", "strong"]`; nothing is run."""
+    """What an annotation names: `Count`, `list[int]`, `Literal["paper", "strong"]`; nothing is run."""
     match annotation:
         case ast.Name(id=name):
-            return {**vars(builtins), **vars(types)}[name]
+            return {**vars(builtins), **vars(kinds)}[name]
         case ast.Subscript(value=of, slice=ast.Name() | ast.Subscript() as entry):
             return _type(of)[_type(entry)]
         case ast.Subscript(value=of, slice=choices):
             return _type(of)[ast.literal_eval(choices)]
-    raise ValueError(f"{ast.unparse(annotation)} is no type of nsr.book.types")
+    raise ValueError(f"{ast.unparse(annotation)} is no kind of nsr.book.kinds")
 
 
 def of_file(path: Path) -> dict[str, object]:

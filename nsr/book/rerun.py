@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from filelock import FileLock
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from nsr import data, paths
 from nsr.book import BuildError, ChapterError, notebooks
 from nsr.book.parameters import check, of_chapter
-from nsr.files import write_whole
+from nsr.files import locked, write_whole
 
 Plans = Mapping[str, Mapping[str, object]]  # chapter -> its parameters that differ from the defaults
 
@@ -63,10 +62,9 @@ def fresh(kind: str, prefix: str, parameters: object) -> Iterator[Path]:
     """An empty folder named by these parameters; another process that wants the same one waits."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
     folder = paths.BUILD / kind / f"{prefix}{digest}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with locked(folder):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         yield folder
 
 

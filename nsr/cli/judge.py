@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from nsr import assess
 from nsr.assess import NAMES, AssessError, Assessment, Plan
-from nsr.cli.leave import INTERRUPTED, REFUSED
+from nsr.cli.leave import INTERRUPTED, REFUSED, at_once
 from nsr.cli.options import path_option
 from nsr.cli.terminal import percent, room, row, stop
 from nsr.contour import COARSE, Cell, Contour
@@ -24,6 +25,7 @@ from nsr.network import Network
 commands = room()
 FEW = 6  # cells that a flag names one by one
 WIDE = 20  # of the column of names
+PAUSE = 1  # seconds between two signs of life inside a cell
 LONG = 2  # minutes from which on an estimate is given
 
 
@@ -74,19 +76,20 @@ def assess_command(
     ReLU networks are certified too, and attacked with weights of each image's own. A run that is interrupted goes on
     where it stopped when the same command is given again.
     """
+    kept = f"interrupted; the same command goes on from the cells in {out}"
     try:
         options = {"points": points, "geometry": geometry, "strong": strong, "certify": certify, "only": only}
         what = assess.plan(eps_x=eps_x, eps_w=eps_w, box=_interval(box), **options)
         # what a stranger's model prints is no part of what was found
-        with contextlib.closing(_Bars()) as watch, contextlib.redirect_stdout(sys.stderr):
-            how = {"weights": weights, "images": images, "device": device, "watch": watch}
+        with contextlib.closing(_Bars()) as watch, contextlib.redirect_stdout(sys.stderr), at_once(kept, watch.close):
+            how = {"weights": weights, "images": images, "device": device, "watch": watch, "on_pass": watch.passed}
             found = assess.assess(model, data, what, out, **how, on_ready=lambda *ready: _say_how_long(*ready, what))
     except (AssessError, DataError, OSError) as error:
         stop(str(error), REFUSED)
     except StoreError as error:
         stop(f"{error}, or choose another --out", REFUSED)
     except KeyboardInterrupt:
-        stop(f"interrupted; the same command goes on from the cells in {out}", INTERRUPTED)
+        stop(kept, INTERRUPTED)
     typer.echo("\n".join(_table(found)))
     typer.echo(f"\nwritten: {out / 'contour.png'}, {out / 'assessment.json'}")
 
@@ -110,15 +113,25 @@ def _say_how_long(network: Network, split: Split, what: Plan) -> None:
 
 
 class _Bars:
-    """A bar for each curve on stderr: cells done and time left, which cells of an earlier run do not count into."""
+    """A bar for each curve on stderr: cells done and time left, which cells of an earlier run do not count into.
+
+    Inside a long cell it tells how often the model has been run.
+    """
 
     bar: tqdm | None = None
+    passes, told = 0, 0.0
 
     def __call__(self, curve: str, done: int, total: int) -> None:
         if self.bar is None or self.bar.desc != curve:
             self.close()
             self.bar = tqdm(total=total, initial=done, desc=curve, unit="cell")
         self.bar.update(done - self.bar.n)
+
+    def passed(self) -> None:
+        self.passes += 1
+        if self.bar is not None and time.monotonic() - self.told > PAUSE:
+            self.told = time.monotonic()
+            self.bar.set_postfix_str(f"model run {self.passes:,} times")
 
     def close(self) -> None:
         if self.bar is not None:
@@ -130,6 +143,8 @@ def _table(found: Assessment) -> Iterator[str]:
     paper = found.contours["paper"]
     radius = "eps_w" if paper.geometry == "absolute" else "r"
     yield f"{found.model} on {found.data}, {found.images} samples, {paper.geometry} weight radii"
+    if found.settings:
+        yield f"{found.settings['parameters attacked']:,} of {found.settings['parameters']:,} parameters attacked"
     yield f"\nclean accuracy {100 * found.clean:.1f} %"
     yield "\naccuracy (%) when only the inputs move"
     yield row("eps_x", [f"{e:.3g}" for e in paper.grid_x], WIDE)

@@ -10,20 +10,28 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 REFUSED, INTERRUPTED = 2, 130
 
 
 @contextlib.contextmanager
-def at_once() -> Iterator[None]:
-    """While packages load, Ctrl-C ends the process: raised inside an import, it could surface as any error or none."""
+def at_once(message: str = "interrupted", first: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Ctrl-C ends the process, after `first`: raised inside an import, it could surface as any error or none.
+
+    And threads at a long computation would be waited for.
+    """
     usual = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, lambda *_: gone("interrupted", INTERRUPTED))
+
+    def end(*_: object) -> NoReturn:
+        first()
+        gone(message, INTERRUPTED)
+
+    signal.signal(signal.SIGINT, end)
     try:
         yield
     finally:

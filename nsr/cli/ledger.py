@@ -26,7 +26,7 @@ def claims_command(
 ) -> None:
     """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed.
 
-    Exit code 1: runs of the book are missing, and the ledger was decided without them.
+    Exit code 1: runs or contours of the book are missing, and the ledger was decided without them.
     """
     with refusals():
         refuse_unwritable_files(out, markdown)
@@ -48,5 +48,5 @@ def claims_command(
     for changed, names in stale.items():
         typer.echo(f"nsr: stale, since {', '.join(changed)} changed: {few(names)}", err=True)
     if lacking:
-        typer.echo(f"nsr: decided without {len(lacking)} runs that the book has: {few(lacking)}", err=True)
+        typer.echo(f"nsr: decided without {len(lacking)} runs or contours that the book has: {few(lacking)}", err=True)
         raise typer.Exit(1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from tqdm import tqdm
 
 from nsr.cli.options import Scheduler, Workers, path_option
-from nsr.cli.terminal import refusals, refuse_unwritable_files, room, row
+from nsr.cli.terminal import excerpt, refusals, refuse_unwritable_files, room, table
 from nsr.runs import Job, reproduce, sweep, tuning
 from nsr.training import METHODS
 
@@ -34,13 +34,7 @@ def tune_command(
         with sweep.cluster(scheduler, workers) as client:
             report = _swept(tuning.orders(), store, client)
         records = tuning.write(store, out)
-    for record in records:
-        numbers = ", ".join(f"{name}={value}" for name, value in record["numbers"].items())
-        if record["clean"] is None:
-            typer.echo(f"  {record['method']:15} {numbers:36} failed")
-        else:
-            entries = [f"{100 * record['clean']:.2f}", f"{record['auc']:.3f}", f"{record['certified']:.3f}"]
-            typer.echo(row(record["method"], entries) + f"  {numbers}{'  <- chosen' if record['chosen'] else ''}")
+    typer.echo(table(("method", "numbers", "clean %", "AUC", "certified", ""), map(_candidate, records), words=2))
     typer.echo(f"\nwritten: {out}")
     _end(report)
 
@@ -62,20 +56,25 @@ def reproduce_command(
     """
     with refusals():
         if unknown := sorted(set(only or []) - set(METHODS)):
-            raise ValueError(f"unknown method {unknown[0]!r}: choose one of {', '.join(METHODS)}")
-        if scale == "quick":
-            reproduce.reference()  # what is wrong with it shows before anything is computed
+            raise ValueError(f"unknown method {unknown[0]!r:.60}: choose one of {', '.join(METHODS)}")
         orders = [o for o in reproduce.orders(scale) if not only or o.spec.name in only]
+        reference = reproduce.reference(scale)  # what is wrong with it shows before anything is computed
         with sweep.cluster(scheduler, workers) as client:
             report = _swept(orders, store, client)
-        found = reproduce.compare(scale, store)
-    for agreement in found:
-        mark = "" if agreement.agrees else "  <- differs"
-        numbers = [f"{agreement.ours:.3f}", f"{agreement.reference:.3f}"]
-        typer.echo(f"{agreement.run:28} {agreement.what:20}" + "".join(f"{n:>9}" for n in numbers) + mark)
+        found = reproduce.compare(reproduce.numbers(scale, store), reference)
+    rows = [(a.run, a.what, f"{a.ours:.3f}", f"{a.reference:.3f}", "" if a.agrees else "<- differs") for a in found]
+    typer.echo(table(("run", "number", "here", "reference", ""), rows, words=2))
     apart = sum(not agreement.agrees for agreement in found)
     typer.echo(f"\n{len(found) - apart} of {len(found)} numbers agree with the reference within {reproduce.TOLERANCE}")
     _end(report, failed=apart > 0 or not found)
+
+
+def _candidate(record: dict[str, Any]) -> tuple[str, ...]:
+    numbers = ", ".join(f"{name}={value}" for name, value in record["numbers"].items())
+    if record["clean"] is None:
+        return record["method"], numbers, "failed", "", "", ""
+    found = f"{100 * record['clean']:.2f}", f"{record['auc']:.3f}", f"{record['certified']:.3f}"
+    return record["method"], numbers, *found, "<- chosen" if record["chosen"] else ""
 
 
 def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> sweep.Report:
@@ -91,6 +90,6 @@ def _swept(orders: Sequence[sweep.Order], store: Path, client: sweep.Client) -> 
 
 def _end(report: sweep.Report, failed: bool = False) -> None:
     for folder, reason in report.failed.items():
-        typer.echo(f"nsr: failed: {folder}: {reason}", err=True)
+        typer.echo(f"nsr: failed: {folder}: {excerpt(reason)}", err=True)
     if report.failed or failed:
         raise typer.Exit(1)

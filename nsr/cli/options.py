@@ -22,17 +22,8 @@ def _path(text: str | Path) -> Path:
     return Path(text)
 
 
-def _address(text: str) -> str:
-    if not text.strip():
-        stop("--scheduler was given an empty address: leave it out for workers on this machine", REFUSED)
-    return text
-
-
 Store = Annotated[Path | None, path_option("folder of runs; default: NSR_RUNS, or runs/")]
 Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        help="tcp://host:port of a dask scheduler; default: workers on this machine", parser=_address, metavar="<str>"
-    ),
+    str | None, typer.Option(help="tcp:// or tls://host:port of a dask scheduler; default: workers on this machine")
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="worker processes on this machine; default: its cores")]

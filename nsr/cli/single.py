@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -15,10 +15,10 @@ from tqdm import tqdm
 import nsr.runs
 from nsr import paths
 from nsr.cli.options import Store
-from nsr.cli.terminal import few, memory, percent, refusals, room, row, stores
+from nsr.cli.terminal import excerpt, few, memory, percent, refusals, room, stores, table
 from nsr.files import StoreError
-from nsr.runs import Job, Run, Spec
-from nsr.training import METHODS
+from nsr.runs import Run, Spec
+from nsr.training import METHODS, State
 
 commands = room()
 
@@ -59,8 +59,8 @@ def train_command(
         _refuse_what_does_not_fit(spec)
         bar = tqdm(total=spec.method.epochs, desc=spec.folder, unit="epoch")
         with contextlib.closing(bar):
-            found = nsr.runs.run(spec, store=store, watch=lambda job, value: _epoch(bar, job, store))
-    typer.echo("\n".join(_runs_table([found])))
+            found = nsr.runs.run(spec, store=store, watch=lambda job, state: _epoch(bar, state))
+    typer.echo(_runs_table([found]))
     typer.echo(f"\nin {found.folder}")
 
 
@@ -83,12 +83,11 @@ def contour_command(
         home = store or _home(chosen, kind)
         with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
             found = nsr.runs.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
-    measured = found.contours[kind]
-    typer.echo(f"accuracy (%), one line for each eps_x, {measured.geometry} weight radii from left to right")
-    typer.echo(row("", [f"{radius:.3g}" for radius in measured.grid_w]))
-    for eps_x, accuracies in zip(measured.grid_x, measured.accuracy, strict=True):
-        typer.echo(row(f"{eps_x:.3g}", percent(accuracies)))
-    typer.echo(f"\nAUC {measured.auc:.3f}")
+    shown = found.contour(kind)
+    typer.echo(f"accuracy (%), one line for each eps_x, {shown.geometry} weight radii from left to right")
+    rows = ((f"{eps_x:.3g}", *percent(line)) for eps_x, line in zip(shown.grid_x, shown.accuracy, strict=True))
+    typer.echo(table(("", *(f"{radius:.3g}" for radius in shown.grid_w)), rows))
+    typer.echo(f"\nAUC {shown.auc:.3f}")
 
 
 @commands.command("runs")
@@ -102,11 +101,11 @@ def runs_command(store: Store = None) -> None:
     begun = _read(
         lambda folder: f"{folder.name}: {nsr.runs.how_far(folder)}", nsr.runs.under_way(*stores(store)), refused
     )
-    typer.echo("\n".join(_runs_table(found)) if found else "there are no runs yet: see nsr train --help")
+    typer.echo(_runs_table(found) if found else "there are no runs yet: see nsr train --help")
     if begun:
         typer.echo("\nunder way; the command that began it goes on with it\n  " + "\n  ".join(begun))
     for message in refused:
-        typer.echo(f"nsr: refused: {message}", err=True)
+        typer.echo(f"nsr: refused: {excerpt(message)}", err=True)
     if refused:
         raise typer.Exit(1)
 
@@ -122,10 +121,10 @@ def _read(read: Callable[[Path], T], folders: Iterable[Path], refused: list[str]
     return found
 
 
-def _epoch(bar: tqdm, job: Job, store: Path | None) -> None:
+def _epoch(bar: tqdm, state: State) -> None:
     """The bar after an epoch, with what the epoch's record says."""
-    record = nsr.runs.progress(store or paths.store(), job.spec)
-    bar.update(record["epoch"] - bar.n)
+    record = state.history[-1]
+    bar.update(state.epoch - bar.n)
     bar.set_postfix_str(f"loss {record['loss']:.3f}, validation {100 * record['validation']:.1f} %")
 
 
@@ -153,7 +152,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r}") from None
+        raise ValueError(f"--sizes takes whole numbers and commas, such as 784,128,10; got {text!r:.60}") from None
 
 
 def _refuse_what_does_not_fit(spec: Spec) -> None:
@@ -169,9 +168,9 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
     for text in assignments:
         name, equals, value = text.partition("=")
         if not (name.strip() and equals):
-            raise ValueError(f"--set takes NAME=VALUE, got {text!r}")
+            raise ValueError(f"--set takes NAME=VALUE, got {text!r:.60}")
         if name not in nsr.runs.NUMBERS:
-            raise ValueError(f"unknown number {name!r}: a method has {', '.join(nsr.runs.NUMBERS)}")
+            raise ValueError(f"unknown number {name!r:.60}: a method has {', '.join(nsr.runs.NUMBERS)}")
         try:
             number = float(value)
             found[name] = int(number) if number.is_integer() and "." not in value else number
@@ -180,17 +179,20 @@ def _changes(assignments: Sequence[str]) -> dict[str, float | str]:
     return found
 
 
-def _runs_table(found: Sequence[Run]) -> Iterator[str]:
+def _runs_table(found: Sequence[Run]) -> str:
+    """One line a run: its data, what differs from its row of the table of methods, what was found, if it is stale."""
     kinds = [name for name in nsr.runs.MEASUREMENTS if any(name in run.contours for run in found)]
-    head = "".join(f"{'AUC ' + name:>15}" for name in kinds)
-    yield f"{'run':34}{'validation':>11}{head}{'s':>8}  differs in"
-    for run in found:
-        aucs = [f"{run.contour(name).auc:.3f}" if name in run.contours else "-" for name in kinds]
-        stale = f"  stale: {', '.join(run.stale)}" if run.stale else ""
-        differs = run.spec.differs or "-"
-        clean = f"{100 * run.history[-1]['validation']:.2f} %"
-        yield (
-            f"{run.folder.name:34}{clean:>11}"
-            + "".join(f"{auc:>15}" for auc in aucs)
-            + f"{run.seconds:>8.0f}  {differs}{stale}"
+    header = ("run", "data", "differs in", "validation", *(f"AUC {name}" for name in kinds), "s", "")
+    rows = [
+        (
+            run.folder.name,
+            run.spec.dataset,
+            run.spec.differs or "-",
+            f"{100 * run.history[-1]['validation']:.2f} %",
+            *(f"{run.contour(name).auc:.3f}" if name in run.contours else "-" for name in kinds),
+            f"{run.seconds:.0f}",
+            f"stale: {', '.join(run.stale)}" if run.stale else "",
         )
+        for run in found
+    ]
+    return table(header, rows, words=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +16,8 @@ from nsr.cli.leave import INTERRUPTED, REFUSED
 from nsr.data import DataError
 from nsr.files import StoreError, refuse_unwritable
 from nsr.training import CollapseError
+
+MOST = 1_000  # characters of a refusal: what was given may be of any length
 
 
 def room() -> typer.Typer:
@@ -35,14 +37,20 @@ def refusals() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch has no type for it on a CPU
             raise
-        stop(f"the memory does not suffice: {str(error)[:200]}", REFUSED)
+        stop(f"the memory does not suffice: {error}", REFUSED)
     except KeyboardInterrupt:
         stop("interrupted; the same command goes on from what is stored", INTERRUPTED)
 
 
 def stop(message: str, code: int) -> NoReturn:
-    typer.echo(f"nsr: {' '.join(message.split())}", err=True)
+    typer.echo(f"nsr: {excerpt(message)}", err=True)
     raise typer.Exit(code)
+
+
+def excerpt(message: str) -> str:
+    """On one line; of a long one both ends, for the cause may stand at either."""
+    line = " ".join(message.split())
+    return line if len(line) <= MOST else f"{line[: MOST // 2]} ... {line[-MOST // 2 :]}"
 
 
 def stores(store: Path | None) -> tuple[Path, ...]:
@@ -81,6 +89,17 @@ def few(names: Sequence[str], most: int = 4) -> str:
 
 def row(name: str, entries: Sequence[str], width: int = 15) -> str:
     return f"  {name:{width}}" + "".join(f"{entry:>9}" for entry in entries)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """Columns as wide as they need; the first `words` and those without a name hold words, the others numbers."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = ["<" if k < words or not name else ">" for k, name in enumerate(header)]
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def percent(shares: Sequence[float]) -> list[str]:

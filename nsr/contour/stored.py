@@ -33,10 +33,7 @@ class Cells:
         if not self.path.exists():
             return {}
         content = read_digested(self.path, REMEDY)
-        other = [what for what, value in self.belongs.items() if content.get(what) != value]
-        if other:
-            words = (self._changed(content.get(what), what) for what in other)
-            raise StoreError(f"{self.path}: holds cells measured with {' and '.join(words)}; {REMEDY}")
+        refuse_other(self.path, content, self.belongs)
         cells = {(i, j): accuracy for i, j, accuracy in content["cells"]}
         if not all(0 <= i < self.shape[0] and 0 <= j < self.shape[1] and 0 <= a <= 1 for (i, j), a in cells.items()):
             raise StoreError(f"{self.path}: a cell lies outside the grid; {REMEDY}")
@@ -46,12 +43,18 @@ class Cells:
         rows = [[i, j, accuracy] for (i, j), accuracy in sorted(cells.items())]
         write_whole(self.path, digested({**self.belongs, "cells": rows}))
 
-    def _changed(self, found: Any, what: str) -> str:
-        """What is another one, with the parts that are, where it has parts."""
-        ours = self.belongs[what]
-        if what != "code" or not isinstance(found, dict):
-            return f"other {what}"
-        return f"other {what} ({', '.join(sorted(k for k in {*ours, *found} if ours.get(k) != found.get(k)))})"
+
+def refuse_other(path: Path, found: Mapping[str, Any], belongs: Mapping[str, Any]) -> None:
+    """Stop where a file of unfinished work was begun with something else; of the code, the roles that changed."""
+    other = []
+    for name, value in belongs.items():
+        before = found.get(name)
+        if before != value:
+            parts = name == "code" and isinstance(before, dict)
+            roles = sorted(role for role in {*before, *value} if before.get(role) != value.get(role)) if parts else []
+            other.append(f"other {name}" + (f" ({', '.join(roles)})" if roles else ""))
+    if other:
+        raise StoreError(f"{path}: was begun with {' and '.join(other)}; {REMEDY}")
 
 
 @torch.no_grad()

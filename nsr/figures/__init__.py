@@ -6,6 +6,10 @@ colour-blind readers can tell apart.
 
 from pathlib import Path
 
+from cycler import cycler
 from matplotlib import pyplot as plt
 
+from nsr.figures.style import PALETTE
+
 plt.style.use(Path(__file__).with_name("house.mplstyle"))
+plt.rcParams["axes.prop_cycle"] = cycler(color=PALETTE)

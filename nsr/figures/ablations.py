@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-MARKERS, STYLES = "os^Dv", ("-", "--", "-.", ":", "-")
+from nsr.figures.style import ACCURACY, BLUE, ORANGE, Curves, legend, lines, subplots
 
 Rungs = Mapping[str, Sequence[float]]  # what a number was set to -> one AUC a seed
 Band = tuple[float, float]
@@ -19,8 +17,8 @@ def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Ban
     """AUCs, a panel a ladder, a point a seed; the band says where one more seed of the reference rung would fall."""
     widths = [len(rungs) + 0.6 for rungs in panels.values()]
     size = (max(7.2, 1.4 + 0.85 * sum(widths)), 3.6)  # the legend has to fit
-    figure, axes = plt.subplots(1, len(panels), figsize=size, width_ratios=widths, sharey=True, squeeze=False)
-    for ax, (title, rungs) in zip(axes[0], panels.items(), strict=True):
+    figure, (axes,) = subplots(1, len(panels), size, width_ratios=widths, sharey=True)
+    for ax, (title, rungs) in zip(axes, panels.items(), strict=True):
         reference, band = references[title]
         if not math.isnan(band[0]):  # with one seed nobody knows
             ax.axhspan(*band, color="0.88", zorder=0, label="one more seed of the reference (95 %)")
@@ -33,29 +31,11 @@ def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Ban
         ax.set_xticks(range(len(rungs)), [name.replace(" ", "\n") for name in rungs])
         ax.set(title=title, xlim=(-0.6, len(rungs) - 0.4))
         ax.grid(axis="x", visible=False)
-    axes[0][0].set_ylabel(measure)
-    _one_legend(figure)
-    plt.close(figure)
+    axes[0].set_ylabel(measure)
+    legend(figure, 3)
     return figure
 
 
-def steps(counts: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+def steps(counts: Sequence[int], panels: Mapping[str, Curves]) -> Figure:
     """Accuracies against the number of steps of the attack, a panel a network, a line a budget."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 3.7), sharey=True, squeeze=False)
-    for ax, (title, curves) in zip(axes[0], panels.items(), strict=True):
-        for (name, values), marker, style in zip(curves.items(), MARKERS, STYLES, strict=False):
-            ax.plot(counts, [100 * value for value in values], marker=marker, linestyle=style, label=name)
-        ax.set(title=title, xscale="log", xlabel="steps of the paper's attack")
-        ax.set_xticks(counts, [f"{n}" for n in counts])
-        ax.minorticks_off()
-    axes[0][0].set(ylabel="accuracy under attack (%)", ylim=(0, None))
-    _one_legend(figure)
-    plt.close(figure)
-    return figure
-
-
-def _one_legend(figure: Figure) -> None:
-    """All labels of all panels, each once."""
-    pairs = [pair for ax in figure.axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
-    handles = {label: handle for handle, label in pairs}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(3, len(handles)))
+    return lines(counts, panels, ("steps of the paper's attack", ACCURACY), size=(3.7, 3.7), log=True, factor=100)

@@ -6,25 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import patheffects
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 
 from nsr.contour import Contour
+from nsr.figures.style import GREEN, ORANGE, PINK, RADIUS_W, RADIUS_X, wrapped
 
 FILL = np.arange(0, 101, 10)  # % between which the fill changes its colour
 LINES = (20, 40, 60, 80)  # % where a labelled line runs
 SURE = (10, 50, 90)  # % where a certified line runs
-COLUMNS = 3
-INPUTS, WEIGHTS, CERTIFIED = "#D55E00", "#009E73", "#CC79A7"
-RADIUS_X = r"$\epsilon_x$ (unit of $x$)"
-RADIUS_W = {
-    "absolute": r"$\epsilon_w$ (unit of $W$)",
-    "relative": r"$r$ (share of mean $|W^m|$)",
-}
+INPUTS, WEIGHTS, CERTIFIED = ORANGE, GREEN, PINK
 MARGIN = 0.09  # share of a panel's sides: how far the middle of a label keeps from its frame
 CORNER = 0.34, 0.17  # the upper left and the lower right belong to the ends of the singular edges
 FAR, NEAR = (0.18, 0.12), (0.085, 0.055)  # across and up: from a label to another, and to the lines of others
@@ -38,25 +33,34 @@ def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] |
     A contour of the same name in `certified` is drawn over it as dashed lines: what no perturbation can break.
     """
     certified = certified or {}
-    columns = min(COLUMNS, len(attacked))
-    rows = -(-len(attacked) // columns)
-    size = (2.5 * columns + 1.3, 2.8 * rows + 0.7)
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    figure, grid = wrapped(len(attacked), 3, (2.5, 2.8), (1.3, 0.7))
     for ax, (name, contour) in zip(grid.flat, attacked.items(), strict=False):
-        fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
-        drawn = lines(ax, contour, LINES, colors="white", linestyles="solid")
-        if name in certified:
-            drawn += lines(ax, certified[name], SURE, colors=CERTIFIED, linestyles="dashed")
-        label(ax, drawn)
+        fill = plane(ax, contour, certified.get(name))
         edges(ax, contour)
         ax.locator_params(nbins=3)
         ax.set(title=f"{name}\nAUC {contour.auc:.3f}", xlabel=RADIUS_X, ylabel=RADIUS_W[contour.geometry])
-    for ax in grid.flat[len(attacked) :]:
-        ax.set_visible(False)
     figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2])
-    figure.legend(handles=legend(bool(certified)), loc="outside lower center", ncols=3)
-    plt.close(figure)
+    figure.legend(handles=legend("certified" if certified else ""), loc="outside lower center", ncols=3)
     return figure
+
+
+def plane(
+    ax: Axes,
+    contour: Contour,
+    certified: Contour | None = None,
+    sure: Sequence[int] = SURE,
+    *,
+    linewidths: float = 1.4,
+) -> ScalarMappable:
+    """Accuracy as fill and labelled lines, and the lines `sure` of what is certified; a single one needs no label."""
+    fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
+    drawn = lines(ax, contour, LINES, colors="white", linestyles="solid", linewidths=linewidths)
+    safe = lines(ax, certified, sure, colors=CERTIFIED, linestyles="dashed", linewidths=2) if certified else []
+    ax.set(xlim=(0, contour.grid_x[-1]), ylim=(0, contour.grid_w[-1]))
+    several = safe if len(sure) > 1 else []
+    label(ax, drawn + several, beside=[] if several else safe)
+    ax.grid(visible=False)
+    return fill
 
 
 def percent(contour: Contour) -> np.ndarray:
@@ -70,7 +74,7 @@ def lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: object) ->
     crossed = [level for level in levels if values.min() < level < values.max()]
     if not crossed:
         return []
-    drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, **({"linewidths": 1.4} | style))
+    drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, **style)
     drawn.set_path_effects(HALO)
     return [drawn]
 
@@ -125,11 +129,11 @@ def edges(ax: Axes, contour: Contour) -> None:
         text.set_path_effects(PLATE)
 
 
-def legend(certified: bool) -> list[Line2D]:
+def legend(certified: str = "") -> list[Line2D]:
+    """What the edges are, and what the certified lines are, if there are any."""
     handles = [
         Line2D([], [], color=INPUTS, linewidth=4, label="only inputs move"),
         Line2D([], [], color=WEIGHTS, linewidth=4, linestyle=(0, (2, 0.6)), label="only weights move"),
     ]
-    if certified:
-        handles.append(Line2D([], [], color=CERTIFIED, linestyle="dashed", path_effects=HALO, label="certified"))
-    return handles
+    sure = Line2D([], [], color=CERTIFIED, linewidth=2, linestyle="dashed", path_effects=HALO, label=certified)
+    return [*handles, sure] if certified else handles

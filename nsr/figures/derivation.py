@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from nsr.figures.style import MARKERS, spans, subplots
 from nsr.theory.derivation import Stage, Step
 
-MARKERS = "os^D"
 SPREAD = (0.0, 0.5, 0.9)  # quantiles over the samples: from the smallest, which tells whether a line holds, to most
 
 
@@ -23,19 +22,18 @@ def slack_ledger(points: Mapping[str, Mapping[str, Sequence[Step]]]) -> Figure:
     """
     first, *_ = points.values()
     rows = sum(len(steps) for steps in first.values())
-    figure, ax = plt.subplots(figsize=(6.8, 1.2 + 0.24 * rows))
-    for number, ((name, parts), marker) in enumerate(zip(points.items(), MARKERS, strict=False)):
+    figure, ((ax,),) = subplots(size=(6.8, 1.2 + 0.24 * rows))
+    for number, (name, parts) in enumerate(points.items()):
         slack = torch.stack([step.slack for steps in parts.values() for step in steps])  # [rows, B]
         low, middle, high = slack.quantile(torch.tensor(SPREAD, dtype=slack.dtype), dim=1)
-        at, colour = torch.arange(rows) + 0.3 * (number - (len(points) - 1) / 2), f"C{number}"
-        ax.hlines(at, low, high, color=colour, linewidth=1.2, alpha=0.6)
-        ax.plot(middle, at, marker, color=colour, markerfacecolor="white" if number else colour, label=name)
+        at, seen = torch.arange(rows) + 0.3 * (number - (len(points) - 1) / 2), {"color": f"C{number}", "label": name}
+        face = "white" if number else "C0"
+        spans(ax, at, low, middle, high, marker=MARKERS[number], markerfacecolor=face, **seen)
     _parts(ax, first)
     ax.axvline(1, color="black", linewidth=1)
     ax.set(xscale="log", xlabel="slack: right side / left side (1 = equality)", ylim=(rows - 0.5, -0.5))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(points))
-    plt.close(figure)
     return figure
 
 
@@ -44,8 +42,8 @@ def growth(change: Mapping[str, Tensor], stages: Mapping[str, Sequence[Stage]]) 
 
     `change` [B] is the true change that all of it starts from; one panel for each of its names.
     """
-    figure, panels = plt.subplots(1, len(change), figsize=(3.9 * len(change), 4.0), sharey=True, squeeze=False)
-    for ax, (name, truth) in zip(panels[0], change.items(), strict=True):
+    figure, (panels,) = subplots(1, len(change), (3.9 * len(change), 4.0), sharey=True)
+    for ax, (name, truth) in zip(panels, change.items(), strict=True):
         path = stages[name]
         at = range(1, len(path) + 1)
         total = [float(value.median()) for value in (truth, *(stage.first + stage.second for stage in path))]
@@ -57,9 +55,8 @@ def growth(change: Mapping[str, Tensor], stages: Mapping[str, Sequence[Stage]]) 
         ax.set_xticks(range(len(total)), ["true change", *(stage.name for stage in path)], rotation=50, ha="right")
         ax.set(title=name, yscale="log")
         ax.margins(y=0.12)
-    panels[0, 0].set_ylabel("change of the margin (unit of the logits)")
-    panels[0, -1].legend(loc="lower right")
-    plt.close(figure)
+    panels[0].set_ylabel("change of the margin (unit of the logits)")
+    panels[-1].legend(loc="lower right")
     return figure
 
 

@@ -15,10 +15,10 @@ from plotly import graph_objects as go
 from torch import Tensor
 
 from nsr.contour import Contour
-from nsr.figures.attack import BLUE, GREEN, ORANGE
 from nsr.figures.contours import CERTIFIED, FILL, LINES, percent
 from nsr.figures.figure_1 import HALF, Panel
 from nsr.figures.provenance import Stored, line, stale_in
+from nsr.figures.style import PALETTE
 
 RADIUS_X = "ε<sub>x</sub>"
 RADIUS_W = {"absolute": ("ε<sub>w</sub>", "unit of W"), "relative": ("r", "share of mean |W<sup>m</sup>|")}
@@ -98,7 +98,7 @@ def _band(grid_x: Sequence[float], columns: Mapping[str, Sequence[float]], title
         if k == 1:  # it fills down to the line before it
             parts.append(go.Scatter(**places, fill="tonexty", fillcolor=BAND, name="not decided", **FILL_ALONE))
         told = f"{name}<br>{RADIUS_X} %{{x:.3~g}}: %{{y:.1f}} %<extra></extra>"
-        look = {"line": {"color": (BLUE, ORANGE, GREEN)[k], "dash": DASHES[k]}, "marker": {"symbol": MARKERS[k]}}
+        look = {"line": {"color": PALETTE[k], "dash": DASHES[k]}, "marker": {"symbol": MARKERS[k]}}
         parts.append(go.Scatter(**places, name=name, hovertemplate=told, **MARKED, **look))
     layout = _layout(title, f"{RADIUS_X} (unit of x)", "accuracy (%)")
     layout["yaxis"] |= {"range": [-2, 102]}

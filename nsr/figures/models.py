@@ -5,76 +5,61 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from nsr.figures.style import Look, look, placed
+from nsr.figures.style import Look, legend, look, rows, spans, subplots, wrapped
 
 TERMS = ("cross-entropy", "certified", "tau", "zeta")  # always in the same colour, whichever of them a loss has
 LABELS = {"tau": r"$\alpha \max \tau$", "zeta": r"$\beta \max \zeta$"}
-COLUMNS = 3
 
 Seeds = Sequence[Sequence[float]]  # one row a seed
 
 
 def terms(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
     """Each term of the loss by epoch, a panel a method: the mean over its runs, and their range as a band."""
-    columns, rows = min(COLUMNS, len(histories)), -(-len(histories) // COLUMNS)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.3 * rows + 0.6), sharey=True, squeeze=False)
-    shown: dict[str, Axes] = {}
+    figure, grid = wrapped(len(histories), 3, (2.9, 2.3), (0, 0.6), sharey=True)
     for ax, (name, runs) in zip(grid.flat, histories.items(), strict=False):
         for k, term in enumerate(TERMS):
             if all(term in record for run in runs for record in run):
-                _curve(ax, [[record[term] for record in run] for run in runs], placed(k), LABELS.get(term, term))
-                shown.setdefault(term, ax)
+                _curve(ax, [[record[term] for record in run] for run in runs], look(term, k), LABELS.get(term, term))
         ax.set(title=name, yscale="log", xlabel="epoch")
-    for ax in grid.flat[len(histories) :]:
-        ax.set_visible(False)
     for ax in grid[:, 0]:
         ax.set_ylabel("mean over the epoch (nats)")
         _plain(ax)
-    handles = {text: h for ax in shown.values() for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
-    plt.close(figure)
+    legend(figure, 4)
     return figure
 
 
 def validation(accuracies: Mapping[str, Seeds]) -> Figure:
     """Accuracy on validation images by epoch, a line a method: the mean over its runs, and their range as a band."""
-    figure, ax = plt.subplots(figsize=(6.4, 3.9))
+    figure, ((ax,),) = subplots(size=(6.4, 3.9))
     for k, (name, runs) in enumerate(accuracies.items()):
         _curve(ax, 100 * np.array(runs), look(name, k), name)
     ax.set(xlabel="epoch", ylabel="clean validation accuracy (%)")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    plt.close(figure)
+    legend(figure, 3)
     return figure
 
 
 def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure:
     """Left: the norm of each layer, the means over the runs. Right: quartiles of the clean margins, a row a run."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 4.0), width_ratios=(1, 1.15))
-    for k, (name, rows) in enumerate(by_layer.items()):
-        layers = np.arange(1, 1 + len(rows[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
+    figure, ((left, right),) = subplots(1, 2, (8.8, 4.0), width_ratios=(1, 1.15))
+    for k, (name, runs) in enumerate(by_layer.items()):
+        layers = np.arange(1, 1 + len(runs[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
         seen = look(name, k) | {"linestyle": "none"}
-        left.plot(layers, np.mean(rows, axis=0), label=name, **seen)
-        left.vlines(layers, np.min(rows, axis=0), np.max(rows, axis=0), color=seen["color"], linewidth=1.2)
+        left.plot(layers, np.mean(runs, axis=0), label=name, **seen)
+        left.vlines(layers, np.min(runs, axis=0), np.max(runs, axis=0), color=seen["color"], linewidth=1.2)
     left.set(yscale="log", xlabel="layer $m$", ylabel=r"$\Vert W^m \Vert_\infty$ (unit of $W$)")
     _plain(left)
     left.set_xticks(range(1, 1 + len(next(iter(by_layer.values()))[0])))
     for k, (name, runs) in enumerate(margins.items()):
-        seen = look(name, k)
-        for s, (low, middle, high) in enumerate(runs):
-            at = k + 0.6 * ((s + 0.5) / len(runs) - 0.5)
-            right.hlines(at, low, high, color=seen["color"], linewidth=1.4)
-            right.plot(middle, at, **seen, markersize=4)
-    right.set_yticks(range(len(margins)), list(margins))
+        at = k + 0.6 * ((np.arange(len(runs)) + 0.5) / len(runs) - 0.5)
+        spans(right, at, *np.transpose(runs), **look(name, k) | {"markersize": 4})
     right.axvline(0, color="black", linewidth=1)
-    right.set(xlabel="margin of the true class (logits)")
-    right.invert_yaxis()
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    plt.close(figure)
+    right.set_xlabel("margin of the true class (logits)")
+    rows(right, list(margins))
+    legend(figure, 3)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import Any, Protocol
 
 from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ class Seeded(Protocol):
 
 
 class Stored(Protocol):
-    """What a stored run (`lab.Run`) tells about itself."""
+    """What a stored run (`nsr.runs.Run`) tells about itself."""
 
     @property
     def spec(self) -> Seeded: ...
@@ -37,11 +38,12 @@ def stamp(figure: Figure, runs: Iterable[Stored]) -> Figure:
     """
     runs = tuple(runs)
     stale = stale_in(runs)
-    _make_room(figure, *((EDGE, LINE + MARK + EDGE) if stale else (0, LINE)))
+    mark = wrap(f"STALE: {', '.join(stale)}", int(7 * figure.get_figwidth())) if stale else []
+    _make_room(figure, *((EDGE, LINE + MARK * len(mark) + EDGE) if stale else (0, LINE)))
     figure.text(0.99, 0.04 / figure.get_figheight(), line(runs), ha="right", fontsize=7, va="bottom", color=GREY)
     if stale:
-        height, words = LINE / figure.get_figheight(), f"STALE: {', '.join(stale)}"
-        figure.text(0.5, height, words, ha="center", fontsize=13, weight="bold", va="bottom", color=RED)
+        style = {"ha": "center", "va": "bottom", "fontsize": 13, "weight": "bold", "color": RED}
+        figure.text(0.5, LINE / figure.get_figheight(), "\n".join(mark), **style)
         figure.add_artist(Rectangle((0, 0), 1, 1, transform=figure.transFigure, fill=False, edgecolor=RED, linewidth=6))
     return figure
 

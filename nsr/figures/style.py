@@ -1,39 +1,165 @@
-"""One look a training method, the same in every figure of the book; other series are told by their place."""
+"""One style for every figure: names of colours, one look a training method, panels, curves, legends, heat maps.
+
+seaborn draws strips of seeds and heat maps. It draws no point with an interval: it would compute an interval of its
+own, and the intervals of this book are computed in one place, before anything is drawn.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
 from nsr.training import METHODS
 
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7")
-MARKERS, STYLES = "osD^v*", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+# Okabe and Ito's colours, in the order in which series take them, and a grey
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+AMBER, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#7F7F7F"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK, GREY)
+MARKERS, STYLES = "os^Dv*PX", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+RADIUS_X = r"$\epsilon_x$ (unit of $x$)"
+RADIUS_W = {"absolute": r"$\epsilon_w$ (unit of $W$)", "relative": r"$r$ (share of mean $|W^m|$)"}
+ACCURACY = "accuracy under attack (%)"
 
 Look = dict[str, object]  # colour, marker and linestyle as `Axes.plot` takes them
+Curves = Mapping[str, ArrayLike]  # name -> heights, one for each place on the axis
 
-# Okabe and Ito have seven colours that show on white: the last three rows share theirs with a row of another family
-# and differ by marker and line. No marker is hollow: what that says is for each figure to choose.
+# Seven colours show on white: the last three rows share theirs with a row of another family and differ by marker and
+# line. No marker is hollow: what that says is for each figure to choose.
 _ROWS = {
-    "standard": ("#000000", "o", "-"),
-    "weight_perturb": ("#E69F00", "s", "--"),
-    "at": ("#0072B2", "^", "-"),
-    "at_beta_low": ("#56B4E9", "D", "-."),
-    "at_beta_high": ("#009E73", "v", ":"),
-    "jiwp": ("#D55E00", "X", (0, (5, 1))),
-    "joint_at": ("#CC79A7", "P", "-"),
-    "interval": ("#000000", "*", (0, (1, 1))),
-    "awp": ("#D55E00", "<", (0, (3, 1, 1, 1))),
-    "trades": ("#E69F00", ">", "-."),
+    "standard": (BLACK, "o", "-"),
+    "weight_perturb": (AMBER, "s", "--"),
+    "at": (BLUE, "^", "-"),
+    "at_beta_low": (SKY, "D", "-."),
+    "at_beta_high": (GREEN, "v", ":"),
+    "jiwp": (ORANGE, "X", (0, (5, 1))),
+    "joint_at": (PINK, "P", "-"),
+    "interval": (BLACK, "*", (0, (1, 1))),
+    "awp": (ORANGE, "<", (0, (3, 1, 1, 1))),
+    "trades": (AMBER, ">", "-."),
 }
 
 
 def look(name: str, k: int) -> Look:
     """The look of a method, named by its row or its title; of any other series, the look of place `k`."""
     row = next((row for row, method in METHODS.items() if name in (row, method.title)), None)
-    if row not in _ROWS:
-        return placed(k)
-    return dict(zip(("color", "marker", "linestyle"), _ROWS[row], strict=True))
+    placed = (part[k % len(part)] for part in (PALETTE, MARKERS, STYLES))
+    return dict(zip(("color", "marker", "linestyle"), _ROWS.get(row, placed), strict=True))
 
 
-def placed(k: int) -> Look:
-    """The look of the series in place `k` of a figure."""
-    colour, marker, style = (part[k % len(part)] for part in (COLOURS, MARKERS, STYLES))
-    return {"color": colour, "marker": marker, "linestyle": style}
+# figures and their panels -------------------------------------------------------------------------------------------
+
+
+def subplots(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **options: object
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes [rows, columns]; pyplot forgets it at once, so nobody has to close it."""
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    plt.close(figure)
+    return figure, axes
+
+
+def wrapped(
+    count: int, most: int, panel: tuple[float, float], more: tuple[float, float], **options: object
+) -> tuple[Figure, np.ndarray]:
+    """`count` panels in rows of at most `most`; the size in inches is that of the panels and `more`."""
+    columns = max(1, min(most, count))
+    rows = max(1, -(-count // columns))
+    size = (panel[0] * columns + more[0], panel[1] * rows + more[1])
+    figure, axes = subplots(rows, columns, size, **options)
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    return figure, axes
+
+
+def legend(figure: Figure, columns: int) -> None:
+    """One legend below all panels: every label once."""
+    pairs = [pair for ax in figure.axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    handles = {label: handle for handle, label in reversed(pairs)}
+    names = list(dict.fromkeys(label for _, label in pairs))
+    if names:
+        shown = [handles[name] for name in names]
+        figure.legend(shown, names, loc="outside lower center", ncols=min(columns, len(names)))
+
+
+def ticks(ax: Axes, places: Sequence[float], names: Sequence[str] = ()) -> None:
+    """A logarithmic axis with ticks at these places and nowhere else."""
+    ax.set_xscale("log")
+    ax.set_xticks(places, names or [f"{place:g}" for place in places])
+    ax.minorticks_off()
+
+
+def rows(ax: Axes, names: Sequence[str]) -> None:
+    """Names down the vertical axis, the first one on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+# what is drawn in a panel -------------------------------------------------------------------------------------------
+
+
+def curves(ax: Axes, places: Sequence[float] | None, named: Curves, factor: float = 1) -> None:
+    """Named curves over these places; without places over 1, 2, 3, ..., the epochs."""
+    for k, (name, heights) in enumerate(named.items()):
+        heights = factor * np.asarray(heights, dtype=float)
+        ax.plot(range(1, 1 + len(heights)) if places is None else places, heights, label=name, **look(name, k))
+
+
+def lines(
+    places: Sequence[float],
+    panels: Mapping[str, Curves],
+    labels: tuple[str, str],
+    *,
+    size: tuple[float, float],
+    log: bool = False,
+    factor: float = 1,
+    top: float | None = None,
+    columns: int = 3,
+) -> Figure:
+    """Curves over the same places, a panel a title; `size` is that of one panel in inches."""
+    figure, (axes,) = subplots(1, len(panels), (max(4.6, size[0] * len(panels)), size[1]), sharey=True)
+    for ax, (title, named) in zip(axes, panels.items(), strict=True):
+        curves(ax, places, named, factor)
+        ax.set(title=title, xlabel=labels[0])
+        if log:
+            ticks(ax, places)
+    axes[0].set(ylabel=labels[1], ylim=(0, top))
+    legend(figure, columns)
+    return figure
+
+
+def spans(ax: Axes, at: ArrayLike, low: ArrayLike, middle: ArrayLike, high: ArrayLike, **marked: object) -> None:
+    """Points with horizontal intervals; `marked` says how the points look and has their colour."""
+    ax.hlines(at, low, high, color=marked["color"], linewidth=1.8, alpha=0.55)
+    ax.plot(middle, at, **{"marker": "o"} | marked | {"linestyle": "none"})
+
+
+def heat(
+    ax: Axes,
+    values: ArrayLike,
+    across: Sequence[object],
+    up: Sequence[object],
+    limits: tuple[float, float],
+    form: str = ".0f",
+    **options: object,
+) -> None:
+    """Numbers [across, up] as a heat map with each number in its cell; nan leaves a cell empty."""
+    shown = np.asarray(values, dtype=float).T + 0.0  # no -0
+    options = {"annot": True, "cmap": "cividis", "annot_kws": {"fontsize": 9}} | options
+    seaborn.heatmap(shown, ax=ax, cbar=False, fmt=form, vmin=limits[0], vmax=limits[1], **options)
+    for text, value in zip(ax.texts, shown[~np.isnan(shown)], strict=True):
+        text.set_color("white" if value <= np.mean(limits) else "black")
+    ax.set_xticks(np.arange(len(across)) + 0.5, [_word(name) for name in across], rotation=0)
+    ax.set_yticks(np.arange(len(up)) + 0.5, [_word(name) for name in up], rotation=0)
+    ax.set_ylim(0, len(up))
+    ax.grid(visible=False)
+
+
+def _word(name: object) -> str:
+    return name if isinstance(name, str) else f"{name:.3g}"

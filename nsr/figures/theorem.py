@@ -6,13 +6,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from torch import Tensor
 
-MARKERS = "osD^vP"
-STYLES = ["-", "--", "-.", ":"]
+from nsr.figures.style import MARKERS, STYLES, subplots
+
 KINDS = ("printed", "repaired")
 RISES = {
     "drawn": "best random draw",
@@ -25,7 +24,7 @@ Curve = tuple[Sequence[float], Sequence[tuple[Fraction, Fraction]]]  # radii, ex
 
 def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> Figure:
     """Largest margin minus bound over the radius e for each B: closed forms as lines, enumerated corners as markers."""
-    figure, ax = plt.subplots()
+    figure, ((ax,),) = subplots()
     for line, (B, at) in enumerate(itertools.product(closed, range(len(KINDS)))):
         color, style, marker = f"C{at}", STYLES[line // 2 % len(STYLES)], MARKERS[line % len(MARKERS)]
         for (e, excess), shape in ((closed[B], {"linestyle": style}), (enumerated[B], {"ls": "", "marker": marker})):
@@ -38,13 +37,12 @@ def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> 
     ax.text(0.02, 0.96, "bound exceeded", transform=ax.transAxes, va="top")
     ax.set(xlabel="radius $e$ of every weight (units of $W$)", ylabel="largest margin minus bound (logits)")
     ax.legend(loc="lower left")
-    plt.close(figure)
     return figure
 
 
 def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises: Mapping[str, Tensor]) -> Figure:
     """Left: leak of h^{2*} found by ascent against its first-order value, per radius. Right: rises of ||z^2||_1."""
-    figure, (left, right) = plt.subplots(ncols=2, figsize=(8.4, 3.8))
+    figure, ((left, right),) = subplots(1, 2, (8.4, 3.8))
     for marker, radius in zip(itertools.cycle(MARKERS), predicted, strict=False):
         left.plot(predicted[radius], found[radius], ls="", marker=marker, alpha=0.6, label=f"radius {radius:g}")
     positive = [v for values in predicted.values() for v in values.tolist() if v > 0]
@@ -60,7 +58,6 @@ def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises
     right.axvline(1, color="0.3", linewidth=1, linestyle=":")
     right.set(xscale="log", xlabel="rise of $||z^2||_1$ / rise found by ascent")
     right.invert_yaxis()
-    plt.close(figure)
     return figure
 
 
@@ -69,7 +66,7 @@ def violations(found: Mapping[str, Mapping[tuple[str, float], tuple[int, int]]])
 
     kind of bound -> (widths, radius) -> (violated, nets).
     """
-    figure, ax = plt.subplots()
+    figure, ((ax,),) = subplots()
     for at, (kind, groups) in enumerate(found.items()):
         shares = [100 * count / n for count, n in groups.values()]
         ends = [wilson(count, n) for count, n in groups.values()]
@@ -81,7 +78,6 @@ def violations(found: Mapping[str, Mapping[tuple[str, float], tuple[int, int]]])
     ax.set_xticks(range(len(names)), names)
     ax.set(ylabel="nets violated (%)", xlabel="widths and radius of every weight")
     ax.legend()
-    plt.close(figure)
     return figure
 
 

@@ -10,39 +10,34 @@ into the store: one loop over the three is `run`, and the same loop over many ru
 
 from nsr.runs.checkpoint import how_far, under_way
 from nsr.runs.code_digest import ATTACKING, CERTIFYING, TRAINING, code_digests
-from nsr.runs.compute import keep, next_job, progress, run
-from nsr.runs.jobs import Job, measure_row, train_epoch
-from nsr.runs.protocols import FEW_CELLS, MEASUREMENTS, Measurement, measurement
+from nsr.runs.compute import Job, keep, next_job, run
+from nsr.runs.protocols import MEASUREMENTS, Measurement, measurement
 from nsr.runs.specification import NUMBERS, SIZES, Spec, spec
 from nsr.runs.store import Run, adopt, folders, load, refuse_stale, runs, stored
 
 __all__ = [
-    "FEW_CELLS",
-    "MEASUREMENTS",
     "ATTACKING",
     "CERTIFYING",
+    "MEASUREMENTS",
+    "NUMBERS",
+    "SIZES",
+    "TRAINING",
     "Job",
     "Measurement",
-    "NUMBERS",
     "Run",
-    "SIZES",
     "Spec",
-    "TRAINING",
     "adopt",
     "code_digests",
     "folders",
     "how_far",
     "keep",
     "load",
-    "measure_row",
     "measurement",
     "next_job",
-    "progress",
     "refuse_stale",
     "run",
     "runs",
     "spec",
     "stored",
-    "train_epoch",
     "under_way",
 ]

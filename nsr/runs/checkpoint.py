@@ -1,53 +1,79 @@
-"""What is under way in the folder of a run: the checkpoint of a training, the finished rows of a contour.
+"""What is under way in the folder of a run: the checkpoint of a training, the finished cells of a contour.
 
 Either says under a digest what it belongs to and by which code it was begun. What is damaged, belongs to something
-else or was begun before the code changed is refused, never gone on with: what comes of it bears one fingerprint.
+else or was begun before the code changed is refused, never gone on with: a run is computed by one state of the code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nsr import paths, training
-from nsr.contour.stored import Cells
-from nsr.files import StoreError, write_whole
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from nsr import paths
+from nsr.contour.stored import REMEDY, Cells, refuse_other
+from nsr.files import StoreError, sha256, write_whole
 from nsr.runs.code_digest import code_at_first_use
 from nsr.runs.protocols import MEASUREMENTS, deciding
-from nsr.runs.sealed import read_provenance
 from nsr.runs.specification import Spec
-from nsr.runs.tensors import how_begun, packed_state, unpacked_state
+from nsr.runs.store import CHECKPOINT, WEIGHTS, either, in_order, named, read_provenance
+from nsr.training import State
 
-_REMEDY = "remove it to start afresh"
+
+def write_checkpoint(folder: Path, spec: Spec, state: State, code: Mapping[str, str]) -> None:
+    tensors = {**named(state.W), "generator": state.generator}
+    for at, parts in state.optimiser.items():
+        tensors |= {f"optimiser.{at}.{name}": part for name, part in parts.items() if part is not None}
+    words = json.dumps({"history": state.history, **_begun(spec, code)})
+    write_whole(folder / CHECKPOINT, save(tensors, {"words": words, "sha256": _digest(tensors, words)}))
 
 
-def checkpoint_path(folder: Path) -> Path:
-    return folder / "checkpoint.safetensors"
+def read_checkpoint(folder: Path, spec: Spec) -> State | None:
+    """The state of this training after its last finished epoch, None before the first."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    state, words = _opened(folder / CHECKPOINT)
+    refuse_other(folder / CHECKPOINT, words, _begun(spec, code_at_first_use(deciding("training"), paths.PACKAGE)))
+    return state
+
+
+def _begun(spec: Spec, code: Mapping[str, str]) -> dict[str, Any]:
+    return {"specification": spec.model_dump(mode="json"), "code": dict(code)}
+
+
+def _opened(path: Path) -> tuple[State, dict[str, Any]]:
+    """The state in a checkpoint, and what it belongs to."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors, known = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        if known.get("sha256") != _digest(tensors, known.get("words", "")):
+            raise ValueError("its digest is missing or another")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise StoreError(f"{path}: is damaged ({' '.join(str(error).split())}); {REMEDY}") from None
+    optimiser: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimiser."):
+            _, at, name = key.split(".")
+            optimiser.setdefault(int(at), {})[name] = tensor
+    words = json.loads(known["words"])
+    history = tuple(words["history"])
+    return State(len(history), in_order(tensors), optimiser, tensors["generator"], history), words
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], words: str) -> str:
+    return sha256(save(dict(tensors)) + words.encode())
 
 
 def rows_path(folder: Path, name: str) -> Path:
     return folder / "contours" / f"{name}.unfinished.json"
 
 
-def write_checkpoint(folder: Path, spec: Spec, state: training.State, code: dict[str, str]) -> None:
-    begun = {"spec": spec.model_dump(mode="json"), "code": code}
-    write_whole(checkpoint_path(folder), packed_state(state, begun))
-
-
-def read_checkpoint(folder: Path, spec: Spec) -> bytes | None:
-    """The checkpoint of this training, None before its first."""
-    path = checkpoint_path(folder)
-    if not path.exists():
-        return None
-    content, begun, _ = _opened(path)
-    if begun["spec"] != spec.model_dump(mode="json"):
-        raise StoreError(f"{path}: belongs to another run; {_REMEDY}")
-    _refuse_other_code(path, begun["code"], deciding("training"))
-    return content
-
-
-def write_rows(folder: Path, name: str, rows: Sequence[Sequence[float]], code: dict[str, str]) -> None:
+def write_rows(folder: Path, name: str, rows: Sequence[Sequence[float]], code: Mapping[str, str]) -> None:
     _cells(folder, name, code).write({(i, j): a for i, row in enumerate(rows) for j, a in enumerate(row)})
 
 
@@ -58,58 +84,33 @@ def read_rows(folder: Path, name: str) -> list[list[float]]:
     return [[found[i, j] for j in range(width)] for i in range(len(found) // width)]
 
 
-def _cells(folder: Path, name: str, code: dict[str, str]) -> Cells:
+def _cells(folder: Path, name: str, code: Mapping[str, str]) -> Cells:
     what = MEASUREMENTS[name]
-    belongs = {"protocol": what.record, "weights": _weights(folder), "code": code}
+    belongs = {"protocol": what.record, "weights": read_provenance(folder)["files"][WEIGHTS], "code": code}
     return Cells(rows_path(folder, name), belongs, (len(what.protocol.grid_x), len(what.grid_w)))
-
-
-def _weights(folder: Path) -> str:
-    """The digest of the weights of a run."""
-    return read_provenance(folder)["files"]["weights.safetensors"]
 
 
 def under_way(*stores: Path) -> Iterator[Path]:
     """The folders in which something is unfinished, not looked into."""
-    for store in stores or (paths.store(), paths.SHIPPED):
+    for store in either(stores):
         for folder in sorted(path for path in store.glob("[!.]*") if path.is_dir()):
-            trained = (folder / "weights.safetensors").exists()
-            if any(folder.glob("contours/[!.]*.unfinished.json")) if trained else any(map(Path.exists, _signs(folder))):
+            signs = [folder / name for name in (CHECKPOINT, "spec.json", "provenance.json")]  # of the folder of a run
+            if any(path.exists() for path in (_unfinished(folder) if (folder / WEIGHTS).exists() else signs)):
                 yield folder
-
-
-def _signs(folder: Path) -> tuple[Path, ...]:
-    """What only the folder of a run holds."""
-    return checkpoint_path(folder), folder / "spec.json", folder / "provenance.json"
 
 
 def how_far(folder: Path) -> str:
     """In words: what is finished of what is under way in this folder."""
-    if (folder / "weights.safetensors").exists():
-        names = [path.name.removesuffix(".unfinished.json") for path in folder.glob("contours/[!.]*.unfinished.json")]
-        known = sorted(set(names) & set(MEASUREMENTS))
-        rows = {name: (len(read_rows(folder, name)), len(MEASUREMENTS[name].protocol.grid_x)) for name in known}
-        return ", ".join(f"{name}: {done} of {of} rows" for name, (done, of) in rows.items())
-    path = checkpoint_path(folder)
-    if not path.exists():
+    if (folder / WEIGHTS).exists():
+        names = (path.name.partition(".")[0] for path in _unfinished(folder))
+        return ", ".join(
+            f"{n}: {len(read_rows(folder, n))} of {len(MEASUREMENTS[n].protocol.grid_x)} rows" for n in names
+        )
+    if not (folder / CHECKPOINT).exists():
         raise StoreError(f"{folder}: has no weights; remove it, or train it again")
-    _, begun, state = _opened(path)
-    return f"{state.epoch} of {begun['spec']['method']['epochs']} epochs"
+    state, begun = _opened(folder / CHECKPOINT)
+    return f"{state.epoch} of {begun['specification']['method']['epochs']} epochs"
 
 
-def _opened(path: Path) -> tuple[bytes, dict[str, Any], training.State]:
-    """A checkpoint, how it was begun, and its state."""
-    try:
-        content = path.read_bytes()
-        return content, how_begun(content), unpacked_state(content)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
-    except StoreError as error:
-        raise StoreError(f"{path}: {error}") from None
-
-
-def _refuse_other_code(path: Path, code: dict[str, str], modules: Sequence[str]) -> None:
-    now = code_at_first_use(modules, paths.PACKAGE)
-    if code != now:
-        changed = sorted(name for name in {*now, *code} if code.get(name) != now.get(name))
-        raise StoreError(f"{path}: was begun before a change of {', '.join(changed)}; {_REMEDY}")
+def _unfinished(folder: Path) -> list[Path]:
+    return [path for path in (rows_path(folder, name) for name in MEASUREMENTS) if path.exists()]

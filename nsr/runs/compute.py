@@ -1,22 +1,67 @@
-"""A run step by step: what it lacks next, and how the result is kept so that nothing finished is ever lost."""
+"""A run step by step: what it lacks next, computed from values alone, and kept so that nothing finished is lost."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nsr import paths
-from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable, write_whole
-from nsr.runs.checkpoint import checkpoint_path, read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
-from nsr.runs.jobs import Job, measure_row, train_epoch
-from nsr.runs.protocols import MEASUREMENTS, Measurement, measurement
-from nsr.runs.sealed import on_one_line, read_provenance, seal, verified
+import torch
+from torch import Tensor
+
+from nsr import data, paths, training
+from nsr.data import Split
+from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable
+from nsr.network import Weights, mlp, mlp_init
+from nsr.runs.checkpoint import read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
+from nsr.runs.circumstances import circumstances
+from nsr.runs.code_digest import code_at_first_use
+from nsr.runs.protocols import MEASUREMENTS, Measurement, deciding, measurement
 from nsr.runs.specification import Spec
-from nsr.runs.store import Run, load, refuse_stale, stored
-from nsr.runs.tensors import packed_weights, unpacked_state
-from nsr.training import State
+from nsr.runs.store import (
+    CHECKPOINT,
+    WEIGHTS,
+    Run,
+    load,
+    packed_weights,
+    read_provenance,
+    refuse_stale,
+    stored,
+    unpacked_weights,
+    verified,
+    write_run,
+)
+from nsr.training import CollapseError, Method, State
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work on one run: an epoch of training, or one row of cells of a contour."""
+
+    spec: Spec
+    what: str  # "training", or the name of a contour
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def result(self) -> tuple[Any, dict[str, Any]]:
+        """What it gives, and by what it was computed: on one thread, denormal numbers read as 0, for time's sake."""
+        code = code_at_first_use(deciding(self.what), paths.PACKAGE)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)  # a training step on them takes ten times as long
+        started = time.perf_counter()
+        try:
+            value = self.call(*self.arguments)
+            here = circumstances(self.spec.dataset)
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+        return value, {**here, "seconds": round(time.perf_counter() - started, 3), "code": dict(code)}
 
 
 def run(
@@ -28,7 +73,7 @@ def run(
 ) -> Run:
     """The run of this specification with these contours: a stored one that is complete and not stale, else computed.
 
-    What is computed goes into `store`, the user's own by default, piece by piece.
+    What is computed goes into `store`, the user's own by default, piece by piece; `watch` sees each piece.
     """
     for name in measurements:
         measurement(name)
@@ -39,8 +84,8 @@ def run(
     refuse_stale(store, spec)
     refuse_unwritable(store)
     while job := next_job(store, spec, measurements):
-        value, circumstances = job.result()
-        keep(store, job, value, circumstances)
+        value, by = job.result()
+        keep(store, job, value, by)
         watch(job, value)
     return load(store / spec.folder)
 
@@ -48,65 +93,61 @@ def run(
 def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None:
     """What the run lacks next, None if nothing; the contours in the order of `measurements`."""
     folder = store / spec.folder
-    if not (folder / "weights.safetensors").exists():
+    if not (folder / WEIGHTS).exists():
         return Job(spec, "training", train_epoch, (spec, read_checkpoint(folder, spec)))
     known = read_provenance(folder)
     for name in measurements:
         what = measurement(name)
         if name not in known["contours"]:
-            weights = verified(folder, "weights.safetensors", known["files"]["weights.safetensors"])
-            return Job(spec, name, measure_row, (spec, weights, what, read_rows(folder, name)))
+            W = unpacked_weights(verified(folder, WEIGHTS, known["files"][WEIGHTS]))
+            return Job(spec, name, measure_row, (spec, W, what, read_rows(folder, name)))
         _refuse_other_protocol(folder / "contours" / f"{name}.json", what)
     return None
 
 
-def keep(store: Path, job: Job, value: Any, circumstances: dict[str, Any]) -> None:
-    """Put the result of a job into the store, each file whole; a run is complete when its provenance says so."""
+def keep(store: Path, job: Job, value: Any, by: dict[str, Any]) -> None:
+    """Put the result of a job into the store, each file whole; where another process was faster, its own stays."""
     folder = store / job.spec.folder
     with locked(folder):  # two processes may finish two contours of one run
         if job.what == "training":
-            _keep_epoch(folder, job.spec, value, circumstances)
+            _keep_epoch(folder, job.spec, value, by)
         else:
-            _keep_row(folder, job.what, [*job.arguments[-1], value], circumstances)
+            _keep_row(folder, job.what, [*job.arguments[-1], value], by)
 
 
-def _keep_epoch(folder: Path, spec: Spec, checkpoint: bytes, circumstances: dict[str, Any]) -> None:
-    state, known = unpacked_state(checkpoint), read_checkpoint(folder, spec)
-    if (folder / "weights.safetensors").exists() or (known and unpacked_state(known).epoch >= state.epoch):
-        return  # another process at the same run was faster
-    history = list(state.history)
-    history[-1]["seconds"] = circumstances["seconds"]
-    if state.epoch < spec.method.epochs:
-        state = State(state.epoch, state.W, state.optimiser, state.generator, tuple(history))
-        write_checkpoint(folder, spec, state, circumstances["code"])
+def _keep_epoch(folder: Path, spec: Spec, state: State, by: dict[str, Any]) -> None:
+    known = read_checkpoint(folder, spec)
+    if (folder / WEIGHTS).exists() or (known and known.epoch >= state.epoch):
         return
-    seconds = round(sum(record.pop("seconds", 0.0) for record in history), 3)
-    write_whole(folder / "spec.json", spec.model_dump_json(indent=1).encode() + b"\n")
-    write_whole(folder / "history.json", as_json(history))
-    training = {**circumstances, "seconds": seconds}
-    seal(folder, {"training": training, "contours": {}}, weights=packed_weights(state.W))
-    checkpoint_path(folder).unlink(missing_ok=True)
+    *before, last = state.history
+    history = (*before, {**last, "seconds": by["seconds"]})
+    if state.epoch < spec.method.epochs:
+        write_checkpoint(folder, spec, replace(state, history=history), by["code"])
+        return
+    seconds = round(sum(record["seconds"] for record in history), 3)
+    numbers = [{name: value for name, value in record.items() if name != "seconds"} for record in history]
+    files = {
+        "spec.json": spec.model_dump_json(indent=1).encode() + b"\n",
+        "history.json": as_json(numbers),
+        WEIGHTS: packed_weights(state.W),
+    }
+    write_run(folder, {"training": {**by, "seconds": seconds}, "contours": {}}, files)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _keep_row(folder: Path, name: str, rows: list[list[float]], circumstances: dict[str, Any]) -> None:
+def _keep_row(folder: Path, name: str, rows: list[list[float]], by: dict[str, Any]) -> None:
     what, known = MEASUREMENTS[name], read_provenance(folder)
     if name in known["contours"] or len(read_rows(folder, name)) >= len(rows):
-        return  # another process at the same run was faster
-    if len(rows) < len(what.protocol.grid_x):
-        write_rows(folder, name, rows, circumstances["code"])
         return
-    write_whole(folder / "contours" / f"{name}.json", on_one_line({**what.record, "accuracy": rows}))
-    circumstances = {key: value for key, value in circumstances.items() if key != "seconds"}  # of one row
-    seal(folder, {**known, "contours": {**known["contours"], name: circumstances}})
+    if len(rows) < len(what.protocol.grid_x):
+        write_rows(folder, name, rows, by["code"])
+        return
+    # on one line, as there are many contours: indented, each is twice as long
+    content = json.dumps({**what.record, "accuracy": rows}, separators=(",", ":")).encode() + b"\n"
+    part = {key: value for key, value in by.items() if key != "seconds"}  # of one row
+    grown = {**known, "contours": {**known["contours"], name: part}}
+    write_run(folder, grown, {f"contours/{name}.json": content})
     rows_path(folder, name).unlink(missing_ok=True)
-
-
-def progress(store: Path, spec: Spec) -> dict[str, float]:
-    """The record of the last finished epoch of a run that may be under way."""
-    folder = store / spec.folder
-    if (folder / "weights.safetensors").exists():
-        return json.loads((folder / "history.json").read_bytes())[-1]
-    return unpacked_state(read_checkpoint(folder, spec) or b"").history[-1]
 
 
 def _refuse_other_protocol(path: Path, what: Measurement) -> None:
@@ -114,3 +155,57 @@ def _refuse_other_protocol(path: Path, what: Measurement) -> None:
     record.pop("accuracy", None)
     if record != what.record:
         raise StoreError(f"{path}: was measured by another protocol; remove its run to measure it again")
+
+
+# what a job computes ------------------------------------------------------------------------------------------------
+
+
+def train_epoch(spec: Spec, state: State | None) -> State:
+    """The state after one more epoch; its record says how well the validation images are classified.
+
+    A network that has diverged or collapsed is refused, so that none is kept as a run, whichever step it was.
+    """
+    parts = _data(spec.dataset)
+    samples = parts.train if spec.images is None else parts.train.first(spec.images)
+    generator = torch.Generator().manual_seed(spec.seed)
+    network = mlp(mlp_init(spec.sizes, generator))
+    state = copy.deepcopy(state)  # the optimiser goes on in the tensors that it is given
+    reached = next(training.states(network, samples.x, samples.y, spec.method, generator=generator, state=state))
+    logits = network.at(reached.W)(parts.validation.x)
+    _refuse_collapse(logits, spec.method)
+    *before, last = reached.history
+    return replace(reached, history=(*before, {**last, "validation": _accuracy(logits, parts.validation)}))
+
+
+def measure_row(spec: Spec, W: Weights, what: Measurement, rows: Sequence[Sequence[float]]) -> list[float]:
+    """The accuracies of the next row of cells, behind the `rows` that are known."""
+    part: Split = getattr(_data(spec.dataset), what.part)
+    samples, network = part.first(min(what.protocol.images, len(part))), mlp(W)
+    eps_x, found = what.protocol.grid_x[len(rows)], []
+    for j, radius in enumerate(what.grid_w):
+        dead = what.inherits and (0 in found or any(row[j] == 0 for row in rows))
+        found.append(0.0 if dead else what.cell(network, samples, eps_x, radius))
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _data(name: str) -> data.Dataset:
+    return data.load(name)
+
+
+def _refuse_collapse(logits: Tensor, method: Method) -> None:
+    """By the logits of all validation images; the training itself looks at the weights and at one batch.
+
+    Weights may be finite and so large that the logits overflow: the training would find that in its next step, and
+    behind the last there is none.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise CollapseError(f"training diverged to NaN or infinite logits: try a rate below lr={method.lr}")
+    if bool((logits == logits[0]).all()):
+        raise CollapseError(
+            "the network has collapsed: it gives every input the same logits; weaken or ramp the added terms"
+        )
+
+
+def _accuracy(logits: Tensor, split: Split) -> float:
+    return round(float((logits.argmax(-1) == split.y).double().mean()), 6)

@@ -30,6 +30,18 @@ class Measurement:
         return self.protocol.grid_w if self.geometry == "absolute" else self.protocol.grid_r
 
     @property
+    def words(self) -> tuple[str, str, str]:
+        """What this kind of contour is called in the book: who attacks, in which radii, whom one W_hat serves."""
+        attackers = {None: "certified", PAPER: "paper's attack", STRONG: "strong attack"}
+        who = attackers.get(self.attack) or f"brief attack of {self.attack.members[0].steps} steps"
+        return who, f"{self.geometry} radii", "" if self.images_per_W is None else "weights of its own for each image"
+
+    @property
+    def label(self) -> str:
+        """The same in one line; absolute radii go without saying."""
+        return ", ".join(part for part in self.words if part not in ("", "absolute radii"))
+
+    @property
     def inherits(self) -> bool:
         """Whether a cell behind one where nothing was left is known: the truth there is 0, and the paper's attack
         is reported as it comes out, whatever the truth."""
@@ -69,7 +81,7 @@ MEASUREMENTS: dict[str, Measurement] = {
 def measurement(name: str) -> Measurement:
     """The kind of contour of this name."""
     if name not in MEASUREMENTS:
-        raise ValueError(f"unknown kind of contour {name!r}: choose one of {', '.join(MEASUREMENTS)}")
+        raise ValueError(f"unknown kind of contour {name!r:.60}: choose one of {', '.join(MEASUREMENTS)}")
     return MEASUREMENTS[name]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 import nsr.runs
 from nsr import paths
-from nsr.files import write_whole
+from nsr.files import as_json, write_whole
 from nsr.runs.sweep import Order
 from nsr.training import BEYOND, METHODS, PANELS
 
@@ -21,7 +20,8 @@ QUICK = paths.DATA / "quick.json"  # AUC and clean accuracy of the quick runs, a
 TOLERANCE = 0.05  # of an AUC or an accuracy: what another processor's rounding was seen to move, and room
 _QUICK_NUMBERS = {"images": 10_000, "epochs": 5}
 SCALES = ("quick", "paper")
-WHAT = ("validation accuracy", "AUC")  # the numbers of a quick run
+Numbers = dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]]  # run -> what -> its value
+_WHAT = ("validation accuracy", "AUC")  # of a quick run
 
 
 @dataclass(frozen=True)
@@ -79,55 +79,51 @@ def ablations() -> list[Order]:
     ]
 
 
-def reference() -> dict[str, dict[str, float]]:
-    """The numbers of the quick runs as they were, by method; a file of another shape is refused."""
+def reference(scale: str) -> Numbers:
+    """What the runs of a scale are compared with, checked before anything is computed."""
     paths.refuse_without_checkout("the reference numbers")
-    share = Annotated[float, Field(ge=0, le=1)]
+    if scale == "paper":
+        return numbers(scale, paths.SHIPPED)
     try:
-        found = TypeAdapter(dict[str, dict[str, share]]).validate_json(QUICK.read_bytes(), strict=True)
-        odd = {*found} ^ {*METHODS} or {what for row in found.values() for what in {*row} ^ {*WHAT}}
-    except (ValidationError, OSError) as error:
-        odd = {" ".join(str(error).split())[:120]}
-    if odd:
-        raise ValueError(f"{QUICK}: is not the reference ({', '.join(sorted(odd))}); git checkout -- data/quick.json")
+        found = TypeAdapter(Numbers).validate_json(QUICK.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = " of ".join(str(part) for part in reversed(first["loc"])) or "content"
+        raise ValueError(
+            f"{QUICK}: {place:.80}: {first['msg']}; git checkout -- data/quick.json brings it back"
+        ) from None
+    ours = {order.spec.name for order in orders(scale)}
+    if other := sorted(ours ^ found.keys()) or [run for run, of in found.items() if of.keys() != set(_WHAT)]:
+        raise ValueError(
+            f"{QUICK}: {other[0]:.80}: is missing, unknown or not whole; git checkout -- data/quick.json brings it back"
+        )
     return found
 
 
-def compare(scale: str, store: Path) -> list[Agreement]:
-    """Every number of the reproduced runs beside the reference, for the runs that both have."""
+def numbers(scale: str, store: Path) -> Numbers:
+    """Clean accuracy and AUCs of the runs of this scale that a store has: the quick ones by the name of their row."""
+    specs = {order.spec.folder: order.spec for order in orders(scale)}
+    runs = filter(None, (nsr.runs.stored(spec, store) for spec in specs.values()))
     if scale == "quick":
-        ours = _numbers(scale, store)
-        return [
-            Agreement(run, what, ours[run][what], value)
-            for run, numbers in reference().items()
-            for what, value in numbers.items()
-            if run in ours
-        ]
-    paths.refuse_without_checkout("the shipped runs")
-    found = []
-    for spec in {order.spec.folder: order.spec for order in orders(scale)}.values():
-        run, known = nsr.runs.stored(spec, store), nsr.runs.stored(spec, paths.SHIPPED)
-        if run and known:
-            found.append(
-                Agreement(spec.folder, "validation accuracy", *(r.history[-1]["validation"] for r in (run, known)))
-            )
-            names = [name for name in run.contours if name in known.contours]
-            found += [Agreement(spec.folder, f"AUC {n}", run.contour(n).auc, known.contour(n).auc) for n in names]
-    return found
+        return {run.spec.name: _of(run, {"AUC": "quick"}) for run in runs if "quick" in run.contours}
+    return {run.folder.name: _of(run, {f"AUC {name}": name for name in run.contours}) for run in runs}
 
 
-def _numbers(scale: str, store: Path) -> dict[str, dict[str, float]]:
-    runs = [nsr.runs.stored(order.spec, store) for order in orders(scale)]
-    return {
-        run.spec.name: {
-            "validation accuracy": run.history[-1]["validation"],
-            "AUC": round(run.contour("quick").auc, 4),
-        }
-        for run in runs
-        if run is not None and "quick" in run.contours
-    }
+def _of(run: nsr.runs.Run, contours: dict[str, str]) -> dict[str, float]:
+    aucs = {what: round(run.contour(name).auc, 4) for what, name in contours.items()}
+    return {"validation accuracy": run.history[-1]["validation"], **aucs}
+
+
+def compare(ours: Numbers, reference: Numbers) -> list[Agreement]:
+    """Every number that both have, beside each other."""
+    return [
+        Agreement(run, what, ours[run][what], value)
+        for run, known in reference.items()
+        for what, value in known.items()
+        if what in ours.get(run, {})
+    ]
 
 
 def write_reference(store: Path, path: Path = QUICK) -> None:
     """Make the quick runs of this store the reference."""
-    write_whole(path, (json.dumps(_numbers("quick", store), indent=1) + "\n").encode())
+    write_whole(path, as_json(numbers("quick", store)))

@@ -1,32 +1,36 @@
-"""The runs that are stored: each found, verified and loaded."""
+"""The stored runs: each found, verified by the digests of its files, loaded; and how files are put into a store.
+
+Weights are written last: a folder without them is not a run.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from safetensors import torch as safetensors
+from torch import Tensor
 
 from nsr import paths
 from nsr.attack import PAPER
 from nsr.contour import Contour
-from nsr.files import StoreError, as_json, write_whole
-from nsr.network import Network, mlp
-from nsr.runs.checkpoint import checkpoint_path
+from nsr.files import StoreError, digested, locked, read_digested, sha256, write_whole
+from nsr.network import Network, Weights, mlp
 from nsr.runs.code_digest import changed_roles
 from nsr.runs.protocols import MEASUREMENTS
-from nsr.runs.sealed import read_provenance, verified
 from nsr.runs.specification import Spec, what_is_wrong
-from nsr.runs.tensors import unpacked_weights
+
+WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A stored run. `stale` names the modules that decide its numbers and have changed since they were computed."""
+    """A stored run: `contours` as they were measured; `stale` names the roles whose code has changed since."""
 
     spec: Spec
     network: Network
@@ -36,30 +40,29 @@ class Run:
     folder: Path
     stale: tuple[str, ...]
 
-    def contour(self, kind: str) -> Contour:
-        """A contour as this book reads it: where a strong attack broke an input in a ball, it is broken in larger ones.
-
-        The paper's attack and certificates stand as they were measured. `contours` holds all as they are stored.
-        """
-        stored = self.contours[kind]
-        return stored if MEASUREMENTS[kind].attack in (None, PAPER) else stored.envelope
-
     @property
     def seconds(self) -> float:
         """What the training cost, on one thread of the machine that the provenance names."""
         return float(self.provenance["training"]["seconds"])
 
+    def contour(self, kind: str) -> Contour:
+        """A contour as it is reported: what a strong attack broke inside a budget is broken inside larger ones.
+
+        The paper's attack and certificates stand as they were measured.
+        """
+        return self.contours[kind] if MEASUREMENTS[kind].attack in (None, PAPER) else self.contours[kind].envelope
+
 
 def load(folder: Path) -> Run:
     """The run in this folder, every file checked against its digest; a changed byte is refused."""
     provenance = read_provenance(folder)
-    files = {name: verified(folder, name, digest) for name, digest in provenance.get("files", {}).items()}
     try:
+        files = {name: verified(folder, name, digest) for name, digest in provenance["files"].items()}
         spec = Spec.model_validate_json(files["spec.json"])
-        network = mlp(unpacked_weights(files["weights.safetensors"]))
+        network = mlp(unpacked_weights(files[WEIGHTS]))
         contours = {name: _contour(files[f"contours/{name}.json"]) for name in provenance["contours"]}
         history, stale = tuple(json.loads(files["history.json"])), changed_roles(provenance)
-    except (ValidationError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (ValidationError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = what_is_wrong(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise StoreError(f"{folder}: not a run of this version ({reason})") from None
     if spec.folder != folder.name:
@@ -67,56 +70,116 @@ def load(folder: Path) -> Run:
     return Run(spec, network, history, contours, provenance, folder, stale)
 
 
+def _contour(content: bytes) -> Contour:
+    record = json.loads(content)
+    protocol, rows = record["protocol"], tuple(map(tuple, record["accuracy"]))
+    grid_w = protocol["grid_w"] if record["geometry"] == "absolute" else protocol["grid_r"]
+    return Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])
+
+
+# what there is ------------------------------------------------------------------------------------------------------
+
+
+def either(stores: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The stores that were named, else the user's own and the shipped one."""
+    return stores or (paths.store(), paths.SHIPPED)
+
+
+def folders(*stores: Path) -> Iterator[Path]:
+    """The folders of the runs, not looked into; the first of equals."""
+    found: dict[str, Path] = {}
+    for store in either(stores):
+        for weights in sorted(store.glob(f"*/{WEIGHTS}")):
+            found.setdefault(weights.parent.name, weights.parent)
+    return iter(found.values())
+
+
 def runs(*stores: Path) -> Iterator[Run]:
     """Every finished run of these stores, by default the user's and the shipped one; the first of equals."""
     return map(load, folders(*stores))
 
 
-def folders(*stores: Path) -> Iterator[Path]:
-    """The folders of the runs, not looked into."""
-    seen: set[str] = set()
-    for store in stores or (paths.store(), paths.SHIPPED):
-        for folder in sorted(path.parent for path in store.glob("*/weights.safetensors")):
-            if folder.name not in seen:
-                seen.add(folder.name)
-                yield folder
-
-
 def stored(spec: Spec, *stores: Path) -> Run | None:
     """The run of this specification, None where no store has it."""
-    for store in stores or (paths.store(), paths.SHIPPED):
-        if (store / spec.folder / "weights.safetensors").exists():
+    for store in either(stores):
+        if (store / spec.folder / WEIGHTS).exists():
             return load(store / spec.folder)
     return None
-
-
-def adopt(run: Run, store: Path) -> None:
-    """Copy a run into another store, where it may grow; the weights come last: they make a run a run."""
-    folder = store / run.folder.name
-    files = {name: verified(run.folder, name, digest) for name, digest in run.provenance["files"].items()}
-    weights = files.pop("weights.safetensors")
-    copied = {**files, "provenance.json": as_json(run.provenance), "weights.safetensors": weights}
-    try:
-        for name, content in copied.items():
-            write_whole(folder / name, content)
-    except BaseException:  # half a copy is of no use to anybody
-        for name in copied:
-            (folder / name).unlink(missing_ok=True)
-        raise
-    checkpoint_path(folder).unlink(missing_ok=True)  # of a training that is now spared
 
 
 def refuse_stale(store: Path, spec: Spec) -> None:
     """Stop where the store's run of this specification is damaged or was computed by other code."""
     found = stored(spec, store)
     if found and found.stale:
-        raise StoreError(
-            f"{found.folder}: was computed before a change of {', '.join(found.stale)}; remove it to compute it again"
-        )
+        changed = f"{found.folder}: was computed before a change of {', '.join(found.stale)}"
+        if _is_shipped(found.folder):
+            raise StoreError(f"{changed}; undo that change, or compute the run again in a store of your own")
+        raise StoreError(f"{changed}; remove it to compute it again")
 
 
-def _contour(content: bytes) -> Contour:
-    record = json.loads(content)
-    protocol, rows = record["protocol"], tuple(map(tuple, record["accuracy"]))
-    grid_w = protocol["grid_w"] if record["geometry"] == "absolute" else protocol["grid_r"]
-    return Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])
+# files --------------------------------------------------------------------------------------------------------------
+
+
+def write_run(folder: Path, provenance: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write these files, provenance.json with their digests, and the weights last.
+
+    A digest that is known stays, so that a file changed since it was written is never taken for a good one.
+    """
+    digests = {**provenance.get("files", {}), **{name: sha256(content) for name, content in files.items()}}
+    whole = digested({**provenance, "files": dict(sorted(digests.items()))})
+    ordered = {**files, "provenance.json": whole}
+    if WEIGHTS in files:
+        ordered[WEIGHTS] = ordered.pop(WEIGHTS)
+    for name, content in ordered.items():
+        write_whole(folder / name, content)
+
+
+def adopt(run: Run, store: Path) -> None:
+    """Copy a run into another store, where it may grow."""
+    folder = store / run.folder.name
+    files = {name: verified(run.folder, name, digest) for name, digest in run.provenance["files"].items()}
+    with locked(folder):
+        write_run(folder, run.provenance, files)
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """provenance.json, once its own digest is known to be right."""
+    return read_digested(folder / "provenance.json", _remedy(folder))
+
+
+def verified(folder: Path, name: str, digest: str) -> bytes:
+    """The content of a run's file that has this digest."""
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise StoreError(f"{folder / name}: cannot be read ({error.strerror}); {_remedy(folder)}") from None
+    if sha256(content) != digest:
+        raise StoreError(f"{folder / name}: has been changed since it was written; {_remedy(folder)}")
+    return content
+
+
+def _remedy(folder: Path) -> str:
+    if _is_shipped(folder):
+        return f"git checkout -- data/runs/{folder.name} brings it back"
+    return f"remove {folder} to compute the run again"
+
+
+def _is_shipped(folder: Path) -> bool:
+    return folder.parent.resolve() == paths.SHIPPED.resolve()
+
+
+def packed_weights(W: Weights) -> bytes:
+    return safetensors.save(named(W))
+
+
+def unpacked_weights(content: bytes) -> Weights:
+    return in_order(safetensors.load(content))
+
+
+def named(W: Weights) -> dict[str, Tensor]:
+    return {f"W{m}": W_m for m, W_m in enumerate(W, start=1)}
+
+
+def in_order(tensors: Mapping[str, Tensor]) -> Weights:
+    return tuple(tensors[f"W{m}"] for m in range(1, 1 + sum(name.startswith("W") for name in tensors)))

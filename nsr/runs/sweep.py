@@ -1,20 +1,22 @@
 """Many runs at once on a dask cluster: one of this machine's own, or one that is already there.
 
 The workers compute jobs from values and need no shared disk; every result comes back to the client's store. What
-fails is listed with its reason while the rest goes on.
+fails is listed with its reason while the rest goes on. A cluster of this machine's own talks through TLS with
+certificates of its own, made at its start: without them, whoever has an account on the machine could run code as the
+owner of the sweep. A cluster that is already there is as safe as its owner has made it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dask
-from dask.distributed import Client, Future, LocalCluster, as_completed
+from dask.distributed import Client, LocalCluster, as_completed
 
 import nsr.runs
 from nsr.files import StoreError, refuse_unwritable
@@ -59,13 +61,9 @@ Watch = Callable[[Job | None, int], None]  # (the job just finished, jobs that a
 @contextmanager
 def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
     """A client of the cluster at `scheduler`, or of one of `workers` processes of one thread each on this machine."""
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout=PATIENCE)
-        except Exception as error:  # whatever dask makes of an address
-            words = " ".join(str(error).split())[:200]
-            raise OSError(f"no scheduler answers at {scheduler:.80} ({type(error).__name__}: {words})") from None
-        with client:
+    if scheduler is not None:
+        _refuse_address(scheduler)
+        with Client(scheduler, timeout=PATIENCE) as client:
             try:
                 client.wait_for_workers(1, timeout=PATIENCE)
             except TimeoutError:
@@ -77,7 +75,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            security=True,  # else anybody on this machine could have its workers run code as the owner of the sweep
+            security=True,
             dashboard_address="127.0.0.1:0",  # any free port: several sweeps may go on at once
             silence_logs=logging.CRITICAL,  # a failed job is listed by the report, a lost worker replaced
         ) as local,
@@ -86,83 +84,68 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         yield client
 
 
+def _refuse_address(scheduler: str) -> None:
+    """Before dask sees it, which raises anything and complains once more at its end."""
+    if not re.fullmatch(r"((tcp|tls)://)?[^\s/]+:\d{1,5}", scheduler):
+        raise ValueError(f"a scheduler's address is tcp://host:port or tls://host:port, got {scheduler!r:.60}")
+    if scheduler.startswith("tls:") and not dask.config.get("distributed.comm.tls.ca-file"):
+        raise ValueError(
+            f"{scheduler}: TLS needs certificates, named under distributed.comm.tls in dask's configuration"
+        )
+
+
 def run(orders: Sequence[Order], store: Path, client: Client, watch: Watch = lambda job, done: None) -> Report:
     """Have every order, earlier ones first; the jobs of one run follow each other, runs go side by side.
 
-    Where several orders are for one run, each waits for the one before it, and none follows a failed one.
+    Several orders for one run follow each other, and none follows a failed one.
     """
     refuse_unwritable(store)
-    sweep = _Sweep(tuple(orders), store, client, watch)
+    report, futures, running = Report(), as_completed([], with_results=False), {}
+    queues: dict[str, list[tuple[int, Order]]] = {}
     for number, order in enumerate(orders):
-        sweep.queues.setdefault(order.spec.folder, []).append(number)
-    for queue in sweep.queues.values():
-        sweep.begin(queue[0])
-    for future in sweep.futures:
-        sweep.take(future)
-    return sweep.report
+        queues.setdefault(order.spec.folder, []).append((number, order))
+    left = {folder: sum(order.jobs for _, order in queue) for folder, queue in queues.items()}
 
-
-@dataclass
-class _Sweep:
-    orders: Sequence[Order]
-    store: Path
-    client: Client
-    watch: Watch
-    report: Report = field(default_factory=Report)
-    futures: as_completed = field(default_factory=lambda: as_completed([], with_results=False))
-    running: dict[str, tuple[int, Job]] = field(default_factory=dict)  # by the key of the job's future
-    queues: dict[str, list[int]] = field(default_factory=dict)  # the numbers of the orders for one run
-    done: Counter[int] = field(default_factory=Counter)  # jobs that an order took
-
-    def begin(self, number: int) -> None:
+    def go_on(folder: str, jobs: Iterator[tuple[int, Job]]) -> None:
+        """The next job of a run goes to the cluster; where none is left, the run is finished."""
         try:
-            nsr.runs.refuse_stale(self.store, self.orders[number].spec)
+            number, job = next(jobs)
+        except StopIteration:
+            report.finished.append(folder)
+            watch(None, left.pop(folder))
         except StoreError as error:
-            self.end(number, error)
+            fail(folder, error)
         else:
-            self.go_on(number)
+            future = client.submit(Job.result, job, pure=False, priority=-number, retries=1)
+            running[future.key] = folder, job, jobs
+            futures.add(future)
 
-    def go_on(self, number: int) -> None:
-        """The next job of an order goes to the cluster; where none is left, the order is finished."""
-        order = self.orders[number]
-        try:
-            job = nsr.runs.next_job(self.store, order.spec, order.measurements)
-        except StoreError as error:
-            self.end(number, error)
-            return
-        if job is None:
-            self.end(number)
-            return
-        future = self.client.submit(Job.result, job, pure=False, priority=-number, retries=1)
-        self.running[future.key] = number, job
-        self.futures.add(future)
+    def fail(folder: str, error: BaseException) -> None:
+        report.failed[folder] = " ".join(f"{type(error).__name__}: {error}".split())
+        watch(None, left.pop(folder))
 
-    def take(self, future: Future) -> None:
-        """Put into the store what a worker has sent, and go on with the run."""
-        number, job = self.running.pop(future.key)
+    for folder, queue in queues.items():
+        go_on(folder, _jobs(store, queue))
+    for future in futures:
+        folder, job, jobs = running.pop(future.key)
         if future.status != "finished":
-            self.end(number, future.exception() if future.status == "error" else CANCELLED)
-            return
+            fail(folder, future.exception() if future.status == "error" else CANCELLED)
+            continue
         try:
-            nsr.runs.keep(self.store, job, *future.result())
+            nsr.runs.keep(store, job, *future.result())
         except StoreError as error:
-            self.end(number, error)
-            return
+            fail(folder, error)
+            continue
         future.release()
-        self.done[number] += 1
-        self.watch(job, 1)
-        self.go_on(number)
+        left[folder] -= 1
+        watch(job, 1)
+        go_on(folder, jobs)
+    return report
 
-    def end(self, number: int, error: BaseException | None = None) -> None:
-        order = self.orders[number]
-        queue = self.queues[order.spec.folder]
-        over = [queue.pop(0)]
-        if error is not None:
-            self.report.failed[order.spec.folder] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            over += queue
-            queue.clear()
-        elif not queue:
-            self.report.finished.append(order.spec.folder)
-        self.watch(None, sum(self.orders[n].jobs - self.done[n] for n in over))
-        if queue:
-            self.begin(queue[0])
+
+def _jobs(store: Path, queue: Sequence[tuple[int, Order]]) -> Iterator[tuple[int, Job]]:
+    """What a run lacks, each job as soon as the one before it is kept, with the number of the order it is for."""
+    nsr.runs.refuse_stale(store, queue[0][1].spec)
+    for number, order in queue:
+        while job := nsr.runs.next_job(store, order.spec, order.measurements):
+            yield number, job

@@ -7,7 +7,7 @@ one seed against one seed decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,31 +15,12 @@ import numpy as np
 import nsr.runs
 from nsr.data import Split
 from nsr.runs import Run, Spec
-from nsr.study.select import Runs, aucs
+from nsr.study.select import Runs, aucs, scores
 from nsr.study.statistics import Difference, Estimate, difference, estimate, next_seed
 from nsr.training import Method
 
 Group = tuple[Run, ...]  # runs that differ in their seeds alone
 Ladder = Mapping[str, Group]  # what a number was set to -> the runs that have it so
-
-
-@dataclass(frozen=True)
-class Target:
-    """A number that was to be reached, written down before it was measured, and what was found, if anything was."""
-
-    what: str
-    found: Estimate | None
-    least: float
-
-    @property
-    def verdict(self) -> str:
-        if self.found is None:
-            return "not measured"
-        return "reached" if self.found.mean >= self.least else f"missed by {self.least - self.found.mean:.3f}"
-
-    def __str__(self) -> str:
-        found = "" if self.found is None else f"{self.found} over {len(self.found.values)} seeds, "
-        return f"{self.what}: {found}target {self.least:g}: {self.verdict}"
 
 
 # ladders ------------------------------------------------------------------------------------------------------------
@@ -137,8 +118,7 @@ def confounds(ladder: Ladder, reference: str, *fields: str) -> str:
 
 def values(ladder: Ladder, contour: str) -> dict[str, list[float]]:
     """The AUCs of each rung that has this contour, one a seed."""
-    found = {name: list(aucs(group, contour).values()) for name, group in ladder.items()}
-    return {name: values for name, values in found.items() if values}
+    return {name: list(by_seed.values()) for name, by_seed in scores(ladder, contour).items()}
 
 
 def band(ladder: Ladder, row: str, contour: str) -> tuple[str, tuple[float, float]]:
@@ -168,14 +148,21 @@ def clean(runs: Group, test: Split) -> Estimate:
 
 def over_seeds(runs: Runs, contour: str) -> dict[str, Estimate]:
     """The AUC of every row that has this contour, over its seeds."""
-    found = {name: aucs(group, contour).values() for name, group in runs.items()}
-    return {name: estimate(values) for name, values in found.items() if values}
+    return {name: estimate(by_seed.values()) for name, by_seed in scores(runs, contour).items()}
 
 
 def best(runs: Runs, contour: str, accuracy: Mapping[str, Estimate], least: float = 0.0) -> tuple[str, Estimate] | None:
     """The row with the largest mean AUC among those whose mean clean accuracy is at least this, if there is one."""
     fit = {name: found for name, found in over_seeds(runs, contour).items() if accuracy[name].mean >= least}
     return max(fit.items(), key=lambda item: item[1].mean) if fit else None
+
+
+def target(what: str, found: Estimate | None, least: float) -> str:
+    """A number that was to be reached, written down before it was measured, and what was found, if anything was."""
+    if found is None:
+        return f"{what}: target {least:g}: not measured"
+    verdict = "reached" if found.mean >= least else f"missed by {least - found.mean:.3f}"
+    return f"{what}: {found} over {len(found.values)} seeds, target {least:g}: {verdict}"
 
 
 def entry(runs: Group, found: Estimate, accuracy: Estimate) -> str:

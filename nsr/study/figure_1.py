@@ -24,12 +24,6 @@ from nsr.study import select, statistics
 from nsr.study.select import Runs
 from nsr.training import METHODS, PANELS, Method
 
-ATTACKS = {
-    **dict.fromkeys(("paper", "full"), "the paper's attack"),
-    "strong": "strong attack",
-    "relative": "strong attack, relative radii",
-    "per_sample": "strong attack, one weight set an image",
-}
 TOLERANCE = 0.02  # of an accuracy measured again: another processor rounds otherwise, and then a few images tip over
 NAME = "fig-figure-1"
 # no date in a file, so that drawing it again gives the same bytes
@@ -91,7 +85,7 @@ def protocol(kind: str) -> str:
     """How a kind of contour is measured, in words."""
     what = MEASUREMENTS[kind]
     return (
-        f"{ATTACKS.get(kind, kind)}: {len(what.protocol.grid_x)} x {len(what.grid_w)} radii, "
+        f"the {what.label}: {len(what.protocol.grid_x)} x {len(what.grid_w)} radii, "
         f"{what.protocol.images:,} {what.part} images"
     )
 
@@ -184,15 +178,7 @@ def rise(found: contour.Contour) -> float:
 
 def within(runs: Runs, kind: str, share_x: float, share_w: float) -> dict[str, dict[int, float]]:
     """The AUC over a part of the plane, both ranges cut to these shares, by method and seed."""
-    return {
-        name: {
-            run.spec.seed: c.within(share_x * c.grid_x[-1], share_w * c.grid_w[-1]).auc
-            for run in having
-            for c in (run.contour(kind),)
-        }
-        for name, group in runs.items()
-        if (having := select.having(group, kind))
-    }
+    return select.scores(runs, kind, lambda c: c.within(share_x * c.grid_x[-1], share_w * c.grid_w[-1]).auc)
 
 
 def by_crowd(

@@ -12,13 +12,9 @@ from dataclasses import dataclass, replace
 
 from scipy.stats import kendalltau
 
-from nsr.contour import Contour
-from nsr.study.select import Runs, having
 from nsr.study.statistics import Estimate, estimate, paired
 
-PARTS = {"joint": "auc", "x": "mean_x", "w": "mean_w"}
-GEOMETRIES = {"paper": "paper's attack, absolute", "strong": "strong, absolute", "relative": "strong, relative"}
-Scores = Mapping[str, Mapping[int, float]]  # method -> seed -> AUC, or the mean accuracy along one edge
+Scores = Mapping[str, Mapping[int, float]]  # method -> seed -> AUC, as `select.scores` has it
 
 
 @dataclass(frozen=True)
@@ -30,25 +26,10 @@ class Standing:
     worst: int
 
 
-def score(contour: Contour, part: str = "joint") -> float:
-    """The AUC, or the mean accuracy along one singular edge: inputs alone ("x") or weights alone ("w")."""
-    if part not in PARTS:
-        raise ValueError(f"unknown part {part!r}: choose one of {', '.join(PARTS)}")
-    return float(getattr(contour, PARTS[part]))
-
-
-def scores(runs: Runs, contour: str, part: str = "joint") -> dict[str, dict[int, float]]:
-    """The score of every run that has this contour, by method and seed; methods without any are left out."""
-    found = {
-        name: {run.spec.seed: score(run.contour(contour), part) for run in having(group, contour)}
-        for name, group in runs.items()
-    }
-    return {name: by_seed for name, by_seed in found.items() if by_seed}
-
-
 def signs(scores: Scores) -> dict[tuple[str, str], int]:
     """For every two methods whether the first is surely ahead (1), surely behind (-1), or neither (0)."""
-    return {(a, b): _sign(paired(scores[a], scores[b])) for a, b in itertools.permutations(scores, 2)}
+    found = {(a, b): paired(scores[a], scores[b]) for a, b in itertools.permutations(scores, 2)}
+    return {pair: difference.sign if difference else 0 for pair, difference in found.items()}
 
 
 def means(scores: Scores) -> dict[str, float]:
@@ -95,7 +76,3 @@ def tau(first: Scores, second: Scores) -> Estimate | None:
         return None
     mean = estimate(found)
     return replace(mean, low=max(-1.0, mean.low), high=min(1.0, mean.high))
-
-
-def _sign(difference: Estimate | None) -> int:
-    return 0 if difference is None else difference.sign

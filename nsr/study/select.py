@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from nsr.runs import Run
 from nsr.training import METHODS
 
 Runs = Mapping[str, tuple[Run, ...]]  # method -> its runs, by seed
+Reading = Callable[[Contour], float]  # a number that is read off a contour
+AUC = attrgetter("auc")
 
 
 def by_method(runs: Iterable[Run] | None = None) -> Runs:
@@ -44,9 +47,15 @@ def having(runs: Sequence[Run], contour: str) -> tuple[Run, ...]:
     return tuple(run for run in runs if contour in run.contours)
 
 
-def aucs(runs: Sequence[Run], contour: str) -> dict[int, float]:
-    """The AUC of each run that has this contour, by seed."""
-    return {run.spec.seed: run.contour(contour).auc for run in having(runs, contour)}
+def aucs(runs: Sequence[Run], contour: str, read: Reading = AUC) -> dict[int, float]:
+    """The AUC, or another number, of each run that has this contour, by seed."""
+    return {run.spec.seed: read(run.contour(contour)) for run in having(runs, contour)}
+
+
+def scores(runs: Runs, contour: str, read: Reading = AUC) -> dict[str, dict[int, float]]:
+    """The same by method and seed; methods without this contour are left out."""
+    found = {name: aucs(group, contour, read) for name, group in runs.items()}
+    return {name: by_seed for name, by_seed in found.items() if by_seed}
 
 
 def mean_contour(runs: Sequence[Run], contour: str) -> Contour:

@@ -7,7 +7,8 @@ percentile bootstrap stands beside it where the ledger asks for it. One seed aga
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,16 +82,20 @@ def estimate(values: Iterable[float], interval: str = "student") -> Estimate:
     return Estimate(values, mean, low, high)
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float], interval: str = "student") -> Estimate | None:
+def paired(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    interval: str = "student",
+    by: Callable[[float, float], float] = operator.sub,
+) -> Estimate | None:
     """first - second over the seeds that both have, None where there are none."""
     both = sorted(first.keys() & second.keys())
-    return estimate((first[seed] - second[seed] for seed in both), interval) if both else None
+    return estimate((by(first[seed], second[seed]) for seed in both), interval) if both else None
 
 
 def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
     """first / second, seed by seed, if they have a seed in common."""
-    both = sorted(first.keys() & second.keys())
-    return estimate(first[seed] / second[seed] for seed in both) if both else None
+    return paired(first, second, by=operator.truediv)
 
 
 def difference(values: Iterable[float], others: Iterable[float]) -> Difference:

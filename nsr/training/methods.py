@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+# what a number of a row may be, checked where a specification is made; float32 holds 1e30 and products with a few
+Amount = Annotated[float, Field(ge=0, le=1e30)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 @dataclass(frozen=True)
@@ -17,27 +25,27 @@ class Method:
 
     title: str
     # eq. (4): weights of the two terms, the bound they come from, and the budget xi inside them
-    alpha: float = 0.0
-    beta: float = 0.0
-    bound: str = "printed"
-    xi_x: float = 0.0
-    xi_w: float = 0.0
+    alpha: Amount = 0.0
+    beta: Amount = 0.0
+    bound: Literal["printed", "repaired", "norms", "interval"] = "printed"
+    xi_x: Amount = 0.0
+    xi_w: Amount = 0.0
     # min-max: the attacker that every training step faces, simultaneous signed ascent from a random start
-    attack_x: float = 0.0
-    attack_w: float = 0.0
-    attack_steps: int = 5
+    attack_x: Amount = 0.0
+    attack_w: Amount = 0.0
+    attack_steps: Count = 5
     # beyond the paper
-    trades: float = 0.0  # weight of TRADES' KL term; 0: cross-entropy on the attacked inputs
-    awp: float = 0.0  # AWP's radius: ||v^m||_2 = awp * ||W^m||_2 for every layer
-    certified: float = 0.0  # share of the interval-certified loss, under (xi_x, xi_w)
+    trades: Amount = 0.0  # weight of TRADES' KL term; 0: cross-entropy on the attacked inputs
+    awp: Amount = 0.0  # AWP's radius: ||v^m||_2 = awp * ||W^m||_2 for every layer
+    certified: Share = 0.0  # share of the interval-certified loss, under (xi_x, xi_w)
     # schedule: radii and the weights of added terms grow linearly from 0 over this share of the training
-    ramp: float = 0.4
-    optimiser: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9  # of SGD
-    epochs: int = 10
-    batch: int = 128
-    clip: float = 0.0  # largest l_2 norm of a gradient, all layers together; 0: any
+    ramp: Share = 0.4
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: Annotated[float, Field(gt=0, le=1e30)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of SGD
+    epochs: Count = 10
+    batch: Count = 128
+    clip: Amount = 0.0  # largest l_2 norm of a gradient, all layers together; 0: any
 
 
 _row = partial(Method, batch=256, epochs=8)

@@ -107,6 +107,15 @@ def test_a_zero_radius_leaves_its_tensor_bit_identical(how, kind, net, cnn, test
     assert torch.equal(x_hat, x) and all(torch.equal(V, U) for V, U in zip(W_hat, network.W, strict=True))
 
 
+def test_both_perturbations_raise_the_loss_more_than_either_alone(net, test):
+    found = []
+    for eps_x, eps_w in ((0.0, 0.0), (0.0, 0.01), (0.05, 0.0), (0.05, 0.01)):
+        x_hat, W_hat, _ = joint_pgd(net, *test, Budget.uniform(eps_x, eps_w, net), steps=30)
+        found.append(float(nn.functional.cross_entropy(net.at(W_hat)(x_hat), test[1])))
+    clean, weights, inputs, both = found
+    assert clean < min(weights, inputs) and max(weights, inputs) < both
+
+
 def test_zero_steps_are_the_identity(net, test):
     x_hat, W_hat, _ = joint_pgd(net, *test, Budget(0.1, (0.01,) * L), steps=0)
     assert torch.equal(x_hat, test[0]) and all(torch.equal(V, U) for V, U in zip(W_hat, net.W, strict=True))

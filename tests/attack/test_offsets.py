@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from nsr import Budget, Network, contour, data, mlp, mlp_init, training
-from nsr.attack import STRONG, Ascent, Attack, run, survivors
+from nsr.attack import STRONG, Ascent, Attack, run
 from nsr.attack.offsets import by_neuron, weights_for
 
 
@@ -32,7 +34,6 @@ def somewhere(W, xi, g):
     return tuple(V + e * share for V, e, share in zip(W, xi.eps_w, shares, strict=True))
 
 
-@settings(deadline=None)
 @given(cases())
 def test_every_offset_in_the_box_is_a_weight_set_in_the_ball_with_the_same_logits(case):
     net, x, xi, g = case
@@ -43,7 +44,6 @@ def test_every_offset_in_the_box_is_a_weight_set_in_the_ball_with_the_same_logit
     torch.testing.assert_close(net.at(W_hat)(x), seen.at(t)(x))
 
 
-@settings(deadline=None)
 @given(cases())
 def test_every_weight_set_in_the_ball_is_an_offset_in_the_box_with_the_same_logits(case):
     net, x, xi, g = case
@@ -77,6 +77,7 @@ def test_what_is_no_dense_network_is_refused():
 # attacked -----------------------------------------------------------------------------------------------------------
 
 RADII = (0.0, 0.03, 0.06)
+BRIEF = replace(STRONG, members=tuple(replace(ascent, steps=30) for ascent in STRONG.members), polish=())
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def trained():
     digits, g = data.load("digits", dtype=torch.float64), torch.Generator().manual_seed(0)
     net = mlp(mlp_init((64, 32, 16, 10), g, torch.float64))
     net = training.fit(net, digits.train.x, digits.train.y, epochs=15, generator=g)
-    return net, digits.test.first(60)
+    return net, digits.test.first(50)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +102,8 @@ def rows(trained):
     return {
         "offsets, paper": left(by_neuron(net), few),
         "matrices, paper": left(net, few),
-        "offsets": left(by_neuron(net), STRONG),
-        "shared": left(net, STRONG, None),
+        "offsets": left(by_neuron(net), BRIEF),
+        "shared": left(net, BRIEF, None),
         "certified": torch.tensor(contour.certifiable(net, part.x, part.y, cells)),
     }
 
@@ -120,8 +121,7 @@ def test_the_weights_behind_the_offsets_an_attack_finds_break_the_network_itself
     net, part = trained
     xi = Budget.uniform(0.05, 0.004, net)
     seen = by_neuron(net)
-    x_hat, t, _ = run(seen, part.x, part.y, xi, STRONG, images_per_W=1)
-    broken = ~survivors(seen, part.x, part.y, [xi], STRONG, images_per_W=1)[0]
+    x_hat, t, broken = run(seen, part.x, part.y, xi, BRIEF, images_per_W=1)
     assert 10 < int(broken.sum()) < len(part)
     for i in broken.nonzero().flatten().tolist():
         W_hat = weights_for(net, [t_m[i] for t_m in t], x_hat[i : i + 1])

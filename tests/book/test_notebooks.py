@@ -24,6 +24,7 @@ def write_chapter(folder: Path, *sources: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_time_or_path(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 3  # how many", "n * 2")
     notebooks.execute(chapter)
@@ -36,6 +37,7 @@ def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_time_or_path(tmp_pa
     assert nbformat.reads(text, as_version=4).cells[1].outputs[0].data["text/plain"] == "6"
 
 
+@pytest.mark.slow
 def test_a_chapter_that_fails_is_left_as_it_was(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 0", "1 / n")
     before = chapter.read_bytes()

@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsr import Budget, certify, margins, mlp, mlp_init
-from nsr.budget import LayerBall
 from nsr.certify import METHODS, linear
 from nsr.certify import margins as ladder
 from nsr.theory import theorem
-from nsr.theory.boxes import rounding
 
 SOUND = tuple(m for m in METHODS if m != "printed")
 LADDER = ("norms", "repaired", "telescoped", "interval", "crown")  # loosest first
 SIZES = {2: (4, 5, 3), 3: (4, 5, 3, 3), 4: (4, 5, 3, 6, 3), 5: (4, 5, 3, 6, 2, 4)}
+RUNGS = [(method, biases) for method in METHODS for biases in (False, True) if not (biases and method == "printed")]
 BOXES = {"no box": None, "pixels": (0.0, 1.0), "signed box": (-1.0, 1.0)}
 
 
@@ -60,11 +59,9 @@ def net_of(arrays, xi):
 
 
 @pytest.mark.parametrize("box", BOXES)
-@pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize("L", SIZES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "biases"), RUNGS)
 def test_bound_agrees_with_its_reference(method, L, biases, box):
-    biases = biases and method != "printed"
     for seed in range(3):
         arrays, x, xi = draw(SIZES[L], seed=seed, biases=biases, box=BOXES[box], radius=(0.01, 0.1, 0.5)[seed])
         found = bound(arrays, x, xi, method, box=BOXES[box])
@@ -166,7 +163,7 @@ def instances(draw_):
 
 
 @given(instances())
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(max_examples=150)
 def test_no_admissible_point_of_any_net_beats_a_sound_bound(instance):
     arrays, x, xi, box, dtype, generator = instance
     size = sum(a.size for a in arrays) + x.shape[1]
@@ -182,7 +179,7 @@ def test_no_admissible_point_of_any_net_beats_a_sound_bound(instance):
 
 
 @given(instances())
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(max_examples=150)
 def test_the_ladder_stands_in_its_proved_order(instance):
     arrays, x, xi, box, *_ = instance
     found = {method: bound(arrays, x, xi, method, box=box) for method in SOUND}
@@ -228,10 +225,8 @@ def _own_margin(W_own, x, i, j):
 # --- what must not, and what must, change a bound -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("biases", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "biases"), RUNGS)
 def test_without_a_budget_the_bound_is_the_margin_itself(method, biases):
-    biases = biases and method != "printed"
     arrays, x, _ = draw(SIZES[4], biases=biases)
     found = bound(arrays, x, Budget(0, (0,) * len(arrays)), method)
     clean = margins(mlp(torched(arrays))(torch.tensor(x))).numpy()
@@ -293,10 +288,8 @@ def test_a_box_that_the_ball_does_not_reach_changes_nothing(method):
     assert (bound(arrays, x, xi, method, box=(-9.0, 9.0)) == bound(arrays, x, xi, method)).all()
 
 
-@pytest.mark.parametrize("biases", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "biases"), RUNGS)
 def test_rescaling_between_layers_with_their_radii_changes_no_bound(method, biases):
-    biases = biases and method != "printed"
     arrays, x, xi = draw(SIZES[4], biases=biases)
     factors = (4.0, 0.125, 8.0, 0.25)  # of each layer's output; their product is 1
     through = np.cumprod(factors)
@@ -368,7 +361,7 @@ def test_gradients_agree_with_finite_differences(method, L, box):
     def target(x, *W):
         return margin_upper_bound(W, x, xi, method=method, box=BOXES[box], y=y).gather(1, other[:, None])
 
-    assert torch.autograd.gradcheck(target, inputs)
+    assert torch.autograd.gradcheck(target, inputs, fast_mode=True)  # along one direction, the same in every run
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -569,28 +562,15 @@ def test_inputs_are_not_changed(method):
 
 
 def bad_arguments():
-    """Everything that can be wrong with the arguments, and a piece of the sentence that says so."""
+    """What the certificates themselves refuse, and a piece of the sentence that says so."""
     arrays, x, xi = draw(SIZES[3])
     W, x = torched(arrays), torch.tensor(x)
-    nan, inf = float("nan"), float("inf")
+    nan = float("nan")
     good = {"W": W, "x": x, "xi": xi}
-    spoilt = lambda t, value: torch.where(torch.arange(t.numel()).view_as(t) == 1, value, t)  # noqa: E731
     cases = {
-        "a radius missing": ({"xi": Budget(0.1, (0.1, 0.1))}, "2 weight radii but the network has 3"),
-        "no layer": ({"W": (), "xi": Budget(0, ())}, "at least one weight matrix"),
-        "layers that do not chain": ({"W": (W[0], W[2], W[2])}, "takes 3 inputs but the layer before gives 5"),
-        "a convolution": ({"W": (torch.ones(5, 1, 2, 2).double(), *W[1:])}, "needs a dense ReLU network"),
-        "NaN in W": ({"W": (spoilt(W[0], nan), *W[1:])}, "W holds NaN"),
-        "infinity in W": ({"W": (*W[:2], spoilt(W[2], inf))}, "W holds NaN or infinite"),
-        "W in two dtypes": ({"W": (*W[:2], W[2].float())}, "all float32 or all float64.*float32.*float64"),
-        "whole-number W": ({"W": tuple(U.long() for U in W), "x": x.long()}, "all float32 or all float64"),
-        "NaN in x": ({"x": spoilt(x, nan)}, "x holds NaN"),
-        "infinity in x": ({"x": spoilt(x, inf)}, "x holds NaN or infinite"),
-        "x without a batch": ({"x": x[0]}, r"x must be a batch \[B, 4\]"),
-        "images": ({"x": x.view(4, 1, 2, 2)}, r"x must be a batch \[B, 4\]"),
-        "x of the wrong width": ({"x": x[:, :3]}, r"got \(4, 3\)"),
-        "x in another dtype": ({"x": x.float()}, "x is torch.float32 but the weights are torch.float64"),
-        "x no tensor": ({"x": x.tolist()}, "got list"),
+        "weights that no bound can use": ({"W": (W[0] / 0, *W[1:])}, "W holds NaN"),
+        "inputs that no bound can use": ({"x": x[0]}, r"x must be a batch \[B, 4\]"),
+        "a radius missing": ({"xi": Budget(0.1, (0.1, 0.1))}, "one radius each"),
         "x below the box": ({"x": -x.abs() - 0.1, "box": (0.0, 1.0)}, "x leaves the box"),
         "x above the box": ({"x": x.abs() + 1, "box": (0.0, 1.0)}, "x leaves the box"),
         "a box upside down": ({"box": (1.0, 0.0)}, "low < high"),
@@ -654,14 +634,3 @@ def test_the_printed_bound_refuses_biases():
     arrays, x, xi = draw(SIZES[3], biases=True)
     with pytest.raises(ValueError, match="without biases; use a repaired bound"):
         bound(arrays, x, xi, "printed")
-
-
-def test_the_rounding_room_covers_a_sum_of_rounding_errors_and_is_no_more_than_a_thousandth_at_mnist_size():
-    W, b = torch.rand(128, 784) / 28, 10 * torch.rand(128)
-    room, room_b = rounding(LayerBall(W, b, 0.0, 0.0))
-    for share in (room / W.max(), room_b / b.max()):
-        assert 784 * torch.finfo(W.dtype).eps / 2 < share < 1e-3
-
-
-def test_a_layer_without_bias_needs_no_room_for_one():
-    assert rounding(LayerBall(torch.ones(2, 2), None, 0.0, 0.0))[1] == 0

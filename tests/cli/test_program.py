@@ -88,6 +88,7 @@ def test_the_front_of_the_package_names_what_it_has_and_nothing_else():
 # Ctrl-C -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["runs"], ["assess", "--help"]])
 def test_ctrl_c_while_packages_load_ends_in_one_line_and_130(words, tmp_path):
     (tmp_path / "torch.py").write_text(
@@ -110,30 +111,30 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
     assert "this far" in ended(process)[2]
 
 
+@pytest.mark.slow
 def test_ctrl_c_where_no_command_looks_out_for_it_ends_in_one_line_and_130(tmp_path):
     code = """
-        import sys, threading, time
+        import threading
         from nsr import cli
         from nsr.cli import single
 
         def interrupted(*_):
-            threading.Thread(target=time.sleep, args=(100,)).start()  # as a cell that is still computed
+            threading.Thread(target=threading.Event().wait).start()  # as a cell that is never finished
             raise KeyboardInterrupt
 
         single.stores = interrupted
         cli.app(["runs"])
     """
-    begun = time.monotonic()
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "nsr: interrupted\n")
-    assert time.monotonic() - begun < 90
 
 
 # what cannot be written ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("words", [["runs"], ["--help"], ["train", "--help"]])
 def test_output_that_cannot_be_written_costs_one_line_and_an_exit_code(words):
@@ -142,12 +143,14 @@ def test_output_that_cannot_be_written_costs_one_line_and_an_exit_code(words):
     assert code == 1 and err == "nsr: the output cannot be written: No space left on device\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_where_even_the_reason_cannot_be_written_the_exit_code_says_it():
     with FULL.open("w") as full:
         assert ended(started("runs", "--store", "gone", stderr=full))[0] != 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_leaves_no_noise():
     process = started("runs")
     process.stdout.close()
@@ -155,11 +158,13 @@ def test_a_reader_that_has_seen_enough_leaves_no_noise():
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_without_any_output_the_program_still_does_its_work():
     process = started("runs", preexec_fn=lambda: os.close(1))
     assert ended(process)[::2] == (0, "")
 
 
+@pytest.mark.slow
 def test_a_name_that_no_terminal_can_show_is_shown_escaped():
     code, _, err = ended(started("runs", "--store", os.fsdecode(b"\xff")))
     assert code == 2 and err == "nsr: \\udcff: there is no such folder of runs\n"

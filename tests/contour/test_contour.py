@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -175,35 +173,32 @@ def test_an_interrupted_contour_resumes_where_it_stopped(net, test, measured, tm
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
-SLOW_RUN = """
-import sys, time, torch
+RUN = """
+import os, signal, torch
 from pathlib import Path
 from nsr import measure, mlp, mlp_init
 
-def run(path, pause):
+def run(path, last=None):
     g = torch.Generator().manual_seed(0)
     net = mlp(mlp_init((20, 16, 5), g, torch.float64))
     x = torch.rand(50, 20, generator=g, dtype=torch.float64)
     grids = (0.0, 0.05, 0.1), (0.0, 0.01, 0.02)
-    wait = lambda done, total: time.sleep(pause if done > 3 else 0)
-    return measure(net, x, net(x).argmax(1), *grids, path=Path(path), workers=1, watch=wait)
+    die = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == last else None
+    return measure(net, x, net(x).argmax(1), *grids, path=Path(path), workers=1, watch=die)
 """
 
 
-def test_kill_9_loses_at_most_the_cell_in_work_and_the_rerun_is_bit_identical(tmp_path):
+@pytest.mark.slow
+def test_kill_9_loses_no_finished_cell_and_the_rerun_is_bit_identical(tmp_path):
     here = {}
-    exec(SLOW_RUN, here)
-    whole = here["run"](tmp_path / "whole.json", 0)
-    broken = tmp_path / "broken.json"
-    victim = subprocess.Popen([sys.executable, "-c", SLOW_RUN + "run(sys.argv[1], 60)", broken])
-    while not (broken.exists() and len(json.loads(broken.read_text())["cells"]) >= 3):
-        assert victim.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    assert 3 <= len(json.loads(broken.read_text())["cells"]) < 9
-    assert here["run"](broken, 0) == whole
-    assert broken.read_text() == (tmp_path / "whole.json").read_text()
+    exec(RUN, here)
+    whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
+    expected = here["run"](whole)
+    victim = subprocess.run([sys.executable, "-c", f"import sys\n{RUN}\nrun(sys.argv[1], last=4)", broken], check=False)
+    assert victim.returncode == -signal.SIGKILL
+    assert len(json.loads(broken.read_text())["cells"]) == 4
+    assert here["run"](broken) == expected
+    assert broken.read_bytes() == whole.read_bytes()
 
 
 def test_a_stored_contour_of_something_else_is_refused(net, test, tmp_path):
@@ -216,7 +211,7 @@ def test_a_stored_contour_of_something_else_is_refused(net, test, tmp_path):
         ((net, *test, (0.0, 0.06), grids[1], QUICK), "grid"),
     ):
         *where, how = other
-        with pytest.raises(StoreError, match=f"holds cells measured with other {what}"):
+        with pytest.raises(StoreError, match=f"was begun with other {what}"):
             measure(*where, path=path, attack=how)
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 import nsr.runs
 from nsr import paths
-from nsr.attack import Ascent, Attack
-from nsr.contour import Contour, Protocol
+from nsr.contour import Contour
 from nsr.files import StoreError
 from nsr.network import mlp
-from nsr.runs import Measurement, Run, reproduce, tuning
+from nsr.runs import Run, reproduce, tuning
+from nsr.runs.sweep import Order
 from nsr.training import BEYOND, METHODS, PANELS
 
-TINY: dict = {"dataset": "digits", "sizes": (64, 16, 10), "images": 100}
-GRID = Protocol((0.0, 0.2), (0.0, 0.05), (0.0, 0.5), images=30)
-BRIEF = Attack((Ascent(steps=2, step_x=0.1, step_w=0.02),))
+OURS = Path("ours")
+BOOK = dict(nsr.runs.MEASUREMENTS)  # as it is, for tests have smaller ones
 
 
 def flat(level: float) -> Contour:
@@ -101,11 +102,11 @@ def test_the_choice_is_read_back_as_a_table_of_methods(candidates, tmp_path):
 
 
 def test_tuning_looks_at_validation_images_and_at_a_seed_that_no_result_uses():
-    assert {nsr.runs.MEASUREMENTS[name].part for name in tuning.MEASURED} == {"validation"}
+    assert {BOOK[name].part for name in tuning.MEASURED} == {"validation"}
     assert {order.spec.seed for order in tuning.orders()} == {tuning.SEED}
     reported = [*reproduce.orders("paper"), *reproduce.orders("quick")]
     assert tuning.SEED not in {order.spec.seed for order in reported}
-    assert {nsr.runs.MEASUREMENTS[name].part for order in reported for name in order.measurements} == {"test"}
+    assert {BOOK[name].part for order in reported for name in order.measurements} == {"test"}
     assert tuning.CANDIDATES.keys() == METHODS.keys()
 
 
@@ -132,77 +133,100 @@ def test_an_ablation_differs_from_its_row_and_no_two_are_the_same():
     assert len({spec.key for spec in specs}) == len(specs)
 
 
-OURS = Path("ours")
+# what is compared ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moved, agrees", [(0.0, True), (0.049, True), (0.051, False), (-0.051, False), (-0.04, True)])
-def test_a_number_that_moved_by_more_than_the_tolerance_is_flagged(moved, agrees, shelf):
-    assert reproduce.TOLERANCE == 0.05
-    spec = reproduce.orders("paper")[0].spec
-    shelf[OURS, spec.folder] = a_run(spec, 0.97, paper=0.3 + moved, certified=0.2, strong=0.9)
-    shelf[paths.SHIPPED, spec.folder] = a_run(spec, 0.97, paper=0.3, certified=0.2, full=0.1)
-    found = {agreement.what: agreement for agreement in reproduce.compare("paper", OURS)}
-    assert found.keys() == {"validation accuracy", "AUC paper", "AUC certified"}
-    assert found["AUC paper"].agrees is agrees and found["AUC certified"].agrees
-    assert found["AUC paper"].ours == pytest.approx(0.3 + moved) and found["AUC paper"].reference == pytest.approx(0.3)
+def test_a_number_that_moved_by_more_than_the_tolerance_is_flagged(moved, agrees):
+    known = {"at-0": {"validation accuracy": 0.97, "AUC paper": 0.3, "AUC full": 0.1}}
+    ours = {"at-0": {"validation accuracy": 0.97, "AUC paper": 0.3 + moved, "AUC strong": 0.9}}
+    found = {agreement.what: agreement for agreement in reproduce.compare(ours, known)}
+    assert reproduce.TOLERANCE == 0.05 and found.keys() == {"validation accuracy", "AUC paper"}
+    assert found["AUC paper"].agrees is agrees and found["validation accuracy"].agrees
+    assert (found["AUC paper"].ours, found["AUC paper"].reference) == (0.3 + moved, 0.3)
 
 
-def test_a_clean_accuracy_that_moved_is_flagged_and_so_is_nan(shelf):
-    first, second = (order.spec for order in reproduce.orders("paper")[:2])
-    shelf[OURS, first.folder], shelf[paths.SHIPPED, first.folder] = a_run(first, 0.90), a_run(first, 0.97)
-    shelf[OURS, second.folder], shelf[paths.SHIPPED, second.folder] = a_run(second, float("nan")), a_run(second, 0.97)
-    assert [agreement.agrees for agreement in reproduce.compare("paper", OURS)] == [False, False]
+def test_nan_agrees_with_nothing_and_what_one_side_lacks_is_not_compared():
+    found = reproduce.compare({"a": {"AUC": float("nan")}, "b": {"AUC": 0.1}}, {"a": {"AUC": 0.3}, "c": {"AUC": 0.1}})
+    assert [(agreement.run, agreement.agrees) for agreement in found] == [("a", False)]
 
 
-def test_runs_that_one_side_lacks_are_not_compared(shelf):
-    first, second = (order.spec for order in reproduce.orders("paper")[:2])
-    shelf[OURS, first.folder], shelf[paths.SHIPPED, second.folder] = a_run(first, 0.9), a_run(second, 0.9)
-    assert reproduce.compare("paper", OURS) == []
+def test_the_numbers_of_a_scale_are_those_of_the_runs_that_a_store_has(shelf):
+    first, second, *_ = (order.spec for order in reproduce.orders("paper"))
+    shelf[OURS, first.folder] = a_run(first, 0.9, paper=0.4, certified=0.2)
+    shelf[OURS, second.folder] = a_run(second, 0.8)
+    assert reproduce.numbers("paper", OURS) == {
+        first.folder: {"validation accuracy": 0.9, "AUC paper": 0.4, "AUC certified": 0.2},
+        second.folder: {"validation accuracy": 0.8},
+    }
+    quick, failed, *_ = (order.spec for order in reproduce.orders("quick"))
+    shelf[OURS, quick.folder] = a_run(quick, 0.9, quick=0.4)
+    shelf[OURS, failed.folder] = a_run(failed, 0.9)  # its contour failed
+    assert reproduce.numbers("quick", OURS) == {quick.name: {"validation accuracy": 0.9, "AUC": 0.4}}
 
 
-def test_quick_runs_are_compared_with_the_written_reference(shelf, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "QUICK", tmp_path / "quick.json")
-    for order in reproduce.orders("quick"):
-        shelf[OURS, order.spec.folder] = a_run(order.spec, 0.9, quick=0.4)
-    reproduce.write_reference(OURS, reproduce.QUICK)
-    found = reproduce.compare("quick", OURS)
-    assert len(found) == 2 * len(METHODS) and all(agreement.agrees for agreement in found)
-    spec = reproduce.orders("quick")[1].spec
-    shelf[OURS, spec.folder] = a_run(spec, 0.9, quick=0.46)
-    (apart,) = [agreement for agreement in reproduce.compare("quick", OURS) if not agreement.agrees]
-    assert (apart.run, apart.what, apart.ours, apart.reference) == (spec.name, "AUC", 0.46, 0.4)
-    shelf[OURS, spec.folder] = a_run(spec, 0.9)  # its contour failed
-    assert len(reproduce.compare("quick", OURS)) == 2 * len(METHODS) - 2
+@pytest.fixture
+def quick(monkeypatch, tmp_path) -> Path:
+    """The file of the quick reference, here a copy that may be spoilt."""
+    copy = Path(shutil.copy(reproduce.QUICK, tmp_path / "quick.json"))
+    monkeypatch.setattr(reproduce, "QUICK", copy)
+    return copy
 
 
-def test_a_changed_shipped_run_is_no_reference(tmp_path, monkeypatch):
-    monkeypatch.setitem(nsr.runs.MEASUREMENTS, "paper", Measurement(GRID, BRIEF))
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
-    spec = nsr.runs.spec("standard", epochs=1, **TINY)
-    monkeypatch.setattr(reproduce, "orders", lambda scale: [reproduce.Order(spec, ("paper",))])
-    for store in (paths.SHIPPED, tmp_path / "ours"):
-        nsr.runs.run(spec, ("paper",), store=store)
-    assert [agreement.agrees for agreement in reproduce.compare("paper", tmp_path / "ours")] == [True, True]
-    path = paths.SHIPPED / spec.folder / "contours" / "paper.json"
+def test_the_quick_reference_holds_two_numbers_of_every_method(quick):
+    assert {name: len(numbers) for name, numbers in reproduce.reference("quick").items()} == dict.fromkeys(METHODS, 2)
+
+
+SPOILT = {
+    "no JSON": (lambda text: text[:-9], "Invalid JSON"),
+    "a list": (lambda text: "[]", "Input should be an object"),
+    "null": (lambda text: "null", "Input should be an object"),
+    "a renamed number": (lambda text: text.replace('"AUC"', '"AUK"', 1), "standard: is missing, unknown or not whole"),
+    "a damaged name": (lambda text: text.replace('"trades"', '"tradez"'), "trades: is missing, unknown or not whole"),
+    "a word": (lambda text: text.replace("0.255", '"0.255"'), "AUC of standard: .* valid number"),
+    "more than all": (lambda text: text.replace("0.255", "2.55"), "AUC of standard: .* less than or equal to 1"),
+    "a number for a method": (
+        lambda text: json.dumps({**json.loads(text), "at": 0.5}),
+        "at: Input should be an object",
+    ),
+    "a name without end": (lambda text: json.dumps({**json.loads(text), 10**5 * "x": {}}), "xxx: is missing, unkn"),
+}
+
+
+@pytest.mark.parametrize("spoil, message", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_reference_is_refused_in_one_line_with_the_file_and_the_remedy(spoil, message, quick):
+    text = quick.read_text()
+    assert (spoilt := spoil(text)) != text
+    quick.write_text(spoilt)
+    with pytest.raises(ValueError, match=rf"{quick}: .*{message}.*; git checkout -- data/quick.json") as caught:
+        reproduce.reference("quick")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_a_changed_shipped_run_is_no_reference(store, monkeypatch):
+    monkeypatch.setattr(paths, "SHIPPED", store)
+    monkeypatch.setattr(reproduce, "orders", lambda scale: [reproduce.Order(tiny.spec(), ("paper",))])
+    ours = reproduce.numbers("paper", store)
+    assert all(agreement.agrees for agreement in reproduce.compare(ours, reproduce.reference("paper")))
+    path = store / tiny.spec().folder / "contours" / "paper.json"
     path.write_bytes(path.read_bytes().replace(b"0.", b"1.", 1))
     with pytest.raises(StoreError, match=r"paper\.json: has been changed"):
-        reproduce.compare("paper", tmp_path / "ours")
+        reproduce.reference("paper")
 
 
-def test_quick_and_tuning_runs_are_trained_and_measured_for_real(tmp_path, monkeypatch):
-    """One run of each, through `lab` and back, on a tiny net."""
-    monkeypatch.setitem(nsr.runs.MEASUREMENTS, "quick", Measurement(GRID, BRIEF))
-    monkeypatch.setitem(nsr.runs.MEASUREMENTS, "validation", Measurement(GRID, BRIEF, part="validation"))
-    monkeypatch.setitem(nsr.runs.MEASUREMENTS, "validation_certified", Measurement(GRID, part="validation"))
-    monkeypatch.setattr(nsr.runs, "spec", partial(nsr.runs.spec, **TINY))
+def test_quick_and_tuning_runs_are_trained_and_measured_for_real(tmp_path, monkeypatch, quick):
+    """One run of each, through the store and back, on a tiny net."""
+    for name in ("quick", "validation", "validation_certified"):
+        kind = tiny.KINDS["certified" if "certified" in name else "paper"]
+        monkeypatch.setitem(nsr.runs.MEASUREMENTS, name, kind)
+    monkeypatch.setattr(nsr.runs, "spec", partial(nsr.runs.spec, **tiny.NET))
     monkeypatch.setattr(tuning, "EPOCHS", 1)
     monkeypatch.setattr(tuning, "CANDIDATES", {"standard": [{"lr": 0.1}, {"lr": 0.2}]})
-    monkeypatch.setattr(reproduce, "METHODS", {"standard": METHODS["standard"]})
-    monkeypatch.setattr(reproduce, "_QUICK_NUMBERS", {"epochs": 1})
+    monkeypatch.setattr(reproduce, "orders", lambda scale: [Order(tiny.spec(epochs=1), ("quick",))])
     for order in [*tuning.orders(["standard"]), *reproduce.orders("quick")]:
         nsr.runs.run(order.spec, order.measurements, store=tmp_path)
     first, second = tuning.table(tmp_path)
-    assert first["chosen"] != second["chosen"] and 0 <= first["certified"] <= first["auc"] <= 1
-    reproduce.write_reference(tmp_path, tmp_path / "quick.json")
-    monkeypatch.setattr(reproduce, "QUICK", tmp_path / "quick.json")
-    assert [agreement.agrees for agreement in reproduce.compare("quick", tmp_path)] == [True, True]
+    assert first["chosen"] != second["chosen"] and 0 <= first["auc"] <= 1 and 0 <= first["certified"] <= 1
+    reproduce.write_reference(tmp_path, quick)
+    found = reproduce.compare(reproduce.numbers("quick", tmp_path), reproduce.reference("quick"))
+    assert [agreement.agrees for agreement in found] == [True, True]

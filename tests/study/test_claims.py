@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,14 @@ def test_settings_with_too_few_seeds_are_named(name: str) -> None:
     assert all(f"- {setting}: too few seeds" in claims.page(row, row) for setting in row.undecided)
 
 
+def test_a_claim_under_one_kind_of_contour_holds_or_says_what_keeps_it_from_holding() -> None:
+    other = {**AS_CLAIMED, **AGAINST["C5"], "weight_perturb": AGAINST["C2"]["weight_perturb"]}
+    rows = claims.ledger(made(AS_CLAIMED, {"strong": other}, kinds=("paper", "strong")))
+    found = claims.by_contour(rows, ("C2", "C5"), ("paper", "strong", "relative"))
+    assert list(found["C5"].values()) == ["holds", "too large", "too few seeds"]
+    assert list(found["C2"].values()) == ["holds", "the other side", "the other side"]  # radii of weights play no part
+
+
 def test_the_optimiser_alone_can_make_the_first_claim_depend() -> None:
     row = verdict("C1", made({**AS_CLAIMED, "at_adam": net(0.6, 0.5)}))
     assert (row.verdict, row.on) == (DEPENDS, ("how the nets were trained",))
@@ -208,8 +217,6 @@ def test_a_dependence_that_no_single_thing_explains_names_all_of_them() -> None:
 
 def test_what_is_read_off_a_contour_by_hand() -> None:
     c = Contour((0.0, 0.1, 0.2), (0.0, 0.01), ((0.8, 0.4), (0.4, 0.1), (0.0, 0.0)))
-    assert numbers.inputs_alone(c) == pytest.approx(0.4)
-    assert numbers.weights_alone(c) == pytest.approx(0.6)
     assert numbers.lost_to_inputs(c) == pytest.approx(0.4 - 0.4)
     assert numbers.lost_to_weights(c) == pytest.approx(0.4 - 0.6)
     assert numbers.promise(c) == pytest.approx((0.4 * 0.4 / 0.8 - 0.1 + 0) / 2)
@@ -217,7 +224,7 @@ def test_what_is_read_off_a_contour_by_hand() -> None:
 
 def test_the_models_are_ranked_by_the_mean_and_those_without_runs_left_out() -> None:
     runs = made({name: AS_CLAIMED[name] for name in ("standard", "at", "weight_perturb")})
-    assert [title for title, _ in claims.ranking(runs, "paper", claims.inputs_alone)] == [
+    assert [title for title, _ in claims.ranking(runs, "paper", numbers.INPUTS)] == [
         "AT",
         "Weight Perturb",
         "Standard",
@@ -267,8 +274,18 @@ def test_the_command_prints_the_ledger_and_writes_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         cli.app, ["claims", "--store", str(tmp_path), "--out", str(out), "--markdown", str(table)]
     )
-    assert done.exit_code == 1 and "decided without 58 runs that the book has" in done.stderr
+    assert done.exit_code == 1 and "decided without 58 runs or contours that the book has" in done.stderr
     assert "C9" in done.stdout and "not reproduced" in done.stdout
     record = json.loads(out.read_text())
     assert [claim["verdict"] for claim in record["claims"]] == [OPEN] * 8 + [NOT_REPRODUCED]
     assert table.read_text().count("\n") == 11
+
+
+def test_a_run_or_a_contour_that_the_book_has_and_a_store_lacks_is_named(tmp_path: Path) -> None:
+    assert claims.missing() == []
+    gone, less, *whole = sorted(paths.SHIPPED.iterdir())
+    for folder in whole:
+        (tmp_path / folder.name).symlink_to(folder)
+    shutil.copytree(less, tmp_path / less.name)
+    (tmp_path / less.name / "contours" / "paper.json").unlink()
+    assert claims.missing(tmp_path) == sorted([gone.name, f"{less.name} paper"])

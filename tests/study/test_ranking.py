@@ -26,23 +26,6 @@ def fake(name: str, seed: int, **contours: Contour) -> Run:
     return Run(nsr.runs.spec(name, seed), mlp((torch.ones(2, 3),)), (), contours, {}, Path(), ())
 
 
-# scores -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_score_is_the_volume_or_the_mean_along_an_edge():
-    contour = Contour((0.0, 1.0, 2.0), (0.0, 1.0), ((1.0, 0.5), (0.8, 0.3), (0.0, 0.1)))
-    assert ranking.score(contour) == contour.auc
-    assert ranking.score(contour, "x") == pytest.approx((0.9 + 0.4) / 2)
-    assert ranking.score(contour, "w") == pytest.approx(0.75)
-    with pytest.raises(ValueError, match="unknown part"):
-        ranking.score(contour, "y")
-
-
-def test_scores_leave_out_what_was_not_measured():
-    runs = {"at": (fake("at", 0, paper=constant(0.5)), fake("at", 1)), "jiwp": (fake("jiwp", 0),)}
-    assert ranking.scores(runs, "paper") == {"at": {0: 0.5}}
-
-
 # what is decided ----------------------------------------------------------------------------------------------------
 
 

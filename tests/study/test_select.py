@@ -13,7 +13,7 @@ from nsr import paths
 from nsr.contour import Contour
 from nsr.network import mlp
 from nsr.runs import Run
-from nsr.study import select, statistics
+from nsr.study import select
 from nsr.training import BEYOND, METHODS, PANELS
 
 
@@ -98,6 +98,7 @@ def test_aucs_and_mean_contours_are_of_the_runs_that_have_the_contour():
     runs.append(a_run(seed=9, contours={"strong": flat(0.1)}))
     assert select.having(runs, "paper") == tuple(runs[:2])
     assert select.aucs(runs, "paper") == pytest.approx({0: 0.2, 4: 0.5}) and select.aucs(runs, "full") == {}
+    assert select.scores({"at": runs, "jiwp": runs[2:]}, "paper", lambda c: c.clean) == {"at": {0: 0.2, 4: 0.5}}
     assert select.mean_contour(runs, "paper").accuracy == ((0.35, 0.35), (0.35, 0.35))
     with pytest.raises(ValueError, match="none of these runs has the contour 'full'"):
         select.mean_contour(runs, "full")
@@ -110,22 +111,3 @@ def test_the_mean_contour_is_the_mean_cell_by_cell():
     ]
     mean = select.mean_contour(runs, "paper")
     assert mean == Contour((0.0, 1.0), (0.0, 2.0), ((0.75, 0.5), (0.5, 0.5)), "relative")
-
-
-def test_an_estimate_is_student_s_interval():
-    """1, 2, 3: mean 2, standard deviation 1, and t(2) = 4.302653 leaves 2.5 % above it (tables)."""
-    found = statistics.estimate([1, 2, 3])
-    assert found.values == (1.0, 2.0, 3.0) and found.mean == 2
-    assert found.high - 2 == 2 - found.low == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
-    five = statistics.estimate([0.1, 0.1, 0.1, 0.1, 0.6])  # mean .2, deviation sqrt(.2 / 4), t(4) = 2.776445
-    assert (five.low, five.high) == pytest.approx(
-        (0.2 - 2.776445 * (0.05 / 5) ** 0.5, 0.2 + 2.776445 * (0.05 / 5) ** 0.5), rel=1e-6
-    )
-
-
-def test_one_seed_has_no_interval_and_says_so_and_none_is_refused():
-    one = statistics.estimate([0.25])
-    assert one.low == one.mean == one.high == 0.25 and str(one) == "0.250 (one seed)"
-    assert str(statistics.estimate([0.25, 0.25])) == "0.250 [0.250, 0.250]"
-    with pytest.raises(ValueError, match="no values"):
-        statistics.estimate([])

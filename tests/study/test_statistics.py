@@ -30,3 +30,22 @@ def test_pairs_without_spread_or_without_a_common_seed():
     same = statistics.paired({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5}, "bootstrap")
     assert same.low == same.mean == same.high == 0.25
     assert statistics.paired({0: 0.5}, {1: 0.5}) is None and statistics.ratio({0: 0.5}, {1: 0.5}) is None
+
+
+def test_an_estimate_is_student_s_interval():
+    """1, 2, 3: mean 2, standard deviation 1, and t(2) = 4.302653 leaves 2.5 % above it (tables)."""
+    found = statistics.estimate([1, 2, 3])
+    assert found.values == (1.0, 2.0, 3.0) and found.mean == 2
+    assert found.high - 2 == 2 - found.low == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    five = statistics.estimate([0.1, 0.1, 0.1, 0.1, 0.6])  # mean .2, deviation sqrt(.2 / 4), t(4) = 2.776445
+    assert (five.low, five.high) == pytest.approx(
+        (0.2 - 2.776445 * (0.05 / 5) ** 0.5, 0.2 + 2.776445 * (0.05 / 5) ** 0.5), rel=1e-6
+    )
+
+
+def test_one_seed_has_no_interval_and_says_so_and_none_is_refused():
+    one = statistics.estimate([0.25])
+    assert one.low == one.mean == one.high == 0.25 and str(one) == "0.250 (one seed)"
+    assert str(statistics.estimate([0.25, 0.25])) == "0.250 [0.250, 0.250]"
+    with pytest.raises(ValueError, match="no values"):
+        statistics.estimate([])

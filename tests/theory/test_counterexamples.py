@@ -150,7 +150,7 @@ POSITIVE = st.integers(1, 12).map(lambda n: Fraction(n, 4))
 
 
 @given(A=POSITIVE, B=POSITIVE, c=POSITIVE, share=st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_family_has_its_closed_gap_and_slack_and_its_corner_is_the_worst(
     A: Fraction, B: Fraction, c: Fraction, share: int
 ) -> None:
@@ -178,7 +178,7 @@ def test_the_family_refuses_radii_for_which_its_corner_is_not_the_worst() -> Non
 
 
 @given(case=instances())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_package_computes_eqs_2_and_3_and_the_repaired_sum_letter_by_letter(case: Instance) -> None:
     W, x, xi = counterexamples.in_float64(case)
     tau, zeta, repaired = theorem.tau(W, xi), theorem.zeta(W, x, xi)[0], theorem.zeta_repaired(W, x, xi)[0]
@@ -197,7 +197,7 @@ def test_the_package_computes_eqs_2_and_3_and_the_repaired_sum_letter_by_letter(
 
 
 @given(case=instances())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_h_star_is_one_admissible_activation_so_the_repaired_box_holds_it(case: Instance) -> None:
     h, (l, u) = counterexamples.h_star(case), counterexamples.activation_box(case)
     assert all((l[k] <= h[k]).all() and (h[k] <= u[k]).all() for k in range(1, len(case.W)))
@@ -215,7 +215,7 @@ def test_at_two_layers_the_printed_sum_counts_its_first_term_twice_and_stays_abo
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 2), (2, 1, 2, 2), (1, 1, 1, 1, 2), (1, 1, 1, 2, 2)])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_printed_form_holds_at_inner_hidden_width_1(sizes: tuple[int, ...], data: st.DataObject) -> None:
     case = data.draw(instances(sizes))
     assert counterexamples.corner_maximum(case) <= counterexamples.printed(case)
@@ -223,7 +223,7 @@ def test_the_printed_form_holds_at_inner_hidden_width_1(sizes: tuple[int, ...], 
 
 @pytest.mark.parametrize("sizes", [(1, 2, 1, 2), (2, 2, 1, 2), (1, 2, 1, 1, 2)])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_printed_form_holds_where_no_perturbed_entry_of_an_inner_layer_can_stay_negative(
     sizes: tuple[int, ...], data: st.DataObject
 ) -> None:
@@ -236,7 +236,7 @@ def test_the_printed_form_holds_where_no_perturbed_entry_of_an_inner_layer_can_s
 
 @pytest.mark.parametrize("sizes", [(1, 1, 2), (2, 2, 2), (1, 3, 2)])
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_printed_form_holds_at_two_layers(sizes: tuple[int, ...], data: st.DataObject) -> None:
     case = data.draw(instances(sizes))
     assert counterexamples.corner_maximum(case) <= counterexamples.printed(case)
@@ -262,7 +262,7 @@ def test_every_architecture_with_an_inner_layer_of_width_2_has_a_counterexample(
 
 @pytest.mark.parametrize("sizes", [(1, 2, 2), (2, 1, 2), (1, 2, 1, 2), (2, 1, 1, 2), (1, 1, 2, 2), (1, 2, 1, 1, 2)])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_corner_beats_the_repaired_bound_on_either_side(sizes: tuple[int, ...], data: st.DataObject) -> None:
     case = data.draw(instances(sizes))
     case = replace(case, rho=data.draw(st.sampled_from([counterexamples.relu, counterexamples.shifted_relu])))

@@ -81,7 +81,7 @@ TRUE_LINES = [
 
 
 @pytest.mark.parametrize("line", TRUE_LINES, ids=lambda line: line.__name__)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(p=points())
 def test_the_line_holds_at_every_point_of_every_ball(line: Callable, p: Point) -> None:
     for step in all_of(line, p):
@@ -89,13 +89,13 @@ def test_the_line_holds_at_every_point_of_every_ball(line: Callable, p: Point) -
         assert bool(step.holds.all()), step
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(p=points())
 def test_the_line_with_h_star_holds_for_the_first_layer(p: Point) -> None:
     assert bool(derivation.second_star(p)[0].holds.all())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(p=points(depth=(2, 2)))
 def test_theorem_1_holds_for_two_layers(p: Point) -> None:
     assert bool(derivation.theorem(p).holds.all())
@@ -151,7 +151,7 @@ def test_two_layers_as_printed_count_the_first_layers_radius_twice() -> None:
     torch.testing.assert_close(derivation.telescoped(p, masses) + extra, derivation.printed(p).right)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(p=points())
 def test_the_telescoped_sum_is_the_one_of_the_text(p: Point) -> None:
     L, eps = len(p.W), dict(enumerate(p.xi.eps_w, start=1))
@@ -162,7 +162,7 @@ def test_the_telescoped_sum_is_the_one_of_the_text(p: Point) -> None:
     torch.testing.assert_close(derivation.second_bracket(p).right, c * total + 2 * eps[L] * z[L - 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(p=points())
 def test_h_star_is_the_net_with_every_weight_at_its_starred_corner(p: Point) -> None:
     h = p.x
@@ -174,7 +174,7 @@ def test_h_star_is_the_net_with_every_weight_at_its_starred_corner(p: Point) -> 
         torch.testing.assert_close(theorem.starred(p.W, p.x, p.xi)[m], h)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(p=points())
 def test_the_two_brackets_are_the_margins_of_the_networks(p: Point) -> None:
     rows = torch.arange(len(p.x))
@@ -185,7 +185,7 @@ def test_the_two_brackets_are_the_margins_of_the_networks(p: Point) -> None:
     torch.testing.assert_close(step.right, (f_hat - f_w).abs() + (f_w - f).abs())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(p=points())
 def test_both_brackets_bounds_grow_from_stage_to_stage_until_h_star(p: Point) -> None:
     path = derivation.stages(p)

@@ -48,7 +48,7 @@ def neuron_factors(net, seed):
 
 
 @given(cs=st.tuples(factors, factors, factors))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_factors_on_the_layers_multiply_the_logits_by_their_product(net, test, cs):
     expected = cs[0] * cs[1] * cs[2] * net(test[0])
     torch.testing.assert_close(
@@ -57,13 +57,13 @@ def test_factors_on_the_layers_multiply_the_logits_by_their_product(net, test, c
 
 
 @given(a=powers, b=powers)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_factors_that_cancel_leave_the_logits_as_they_are(net, test, a, b):
     assert torch.equal(rescaling.scaled(net, (a, b, 1 / (a * b)))(test[0]), net(test[0]))
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_factors_on_hidden_neurons_leave_the_logits_as_they_are(net, test, seed):
     torch.testing.assert_close(rescaling.rewired(net, neuron_factors(net, seed))(test[0]), net(test[0]))
 
@@ -86,7 +86,7 @@ def test_a_network_in_shares_is_the_network_and_its_radius_a_share_of_every_weig
 
 
 @given(a=powers, b=powers, r=st.floats(0.01, 0.2))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_rescaling_between_layers_leaves_the_attack_in_relative_radii_as_it_is(net, test, a, b, r):
     twin = rescaling.scaled(net, (a, b, 1 / (a * b)))
     found = [left(f, test, Budget.relative(0.05, r, f)) for f in (net, twin)]
@@ -94,7 +94,7 @@ def test_rescaling_between_layers_leaves_the_attack_in_relative_radii_as_it_is(n
 
 
 @given(c=powers, eps_w=st.floats(0.001, 0.02))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_scaled_weights_in_scaled_radii_are_the_same_problem(net, test, c, eps_w):
     here = left(net, test, Budget(0.05, (eps_w,) * L))
     assert torch.equal(left(rescaling.scaled(net, c), test, Budget(0.05, (c * eps_w,) * L)), here)

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsr import Budget, margins, mlp
-from nsr.budget import LayerBall
 from nsr.theory import theorem
 
 SIZES = {2: (4, 5, 3), 3: (4, 5, 3, 3), 4: (4, 5, 3, 6, 3), 5: (4, 5, 3, 6, 2, 4)}
@@ -193,8 +192,8 @@ def test_terms_grow_with_every_weight_radius(position):
         assert (growth >= 0).all() and growth.any()
 
 
-@given(seed=st.integers(0, 10**6), L=st.integers(3, 5), e=st.floats(0, 0.5))
-@settings(deadline=None, max_examples=60, derandomize=True)
+@given(seed=st.integers(0, 10**6), L=st.integers(3, 5), e=st.just(0.0) | st.floats(1e-9, 0.5))
+@settings(max_examples=60)
 def test_printed_zeta_never_exceeds_the_repaired_one_from_three_layers_on(seed, L, e):
     W, x, _, _ = drawn(SIZES[L], seed=seed)
     xi = Budget(0.1, (e,) * L)
@@ -202,7 +201,7 @@ def test_printed_zeta_never_exceeds_the_repaired_one_from_three_layers_on(seed, 
 
 
 @given(seed=st.integers(0, 10**6), L=st.integers(2, 5))
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(max_examples=30)
 def test_printed_and_repaired_agree_where_no_perturbed_weight_can_be_negative(seed, L):
     W, x, _, _ = drawn(SIZES[L], seed=seed)
     xi = Budget(0.1, (0.2,) * L)
@@ -213,7 +212,7 @@ def test_printed_and_repaired_agree_where_no_perturbed_weight_can_be_negative(se
 
 
 @given(seed=st.integers(0, 10**6), c=st.sampled_from([2.0**k for k in range(-6, 7)]))
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(max_examples=30)
 def test_terms_scale_with_weights_and_radii_together(seed, c):
     W, x, xi, _ = drawn(SIZES[4], seed=seed)
     scaled, xi_scaled = tuple(c * U for U in W), Budget(xi.eps_x, tuple(c * e for e in xi.eps_w))
@@ -245,74 +244,6 @@ def test_tau_covers_what_the_input_adds_and_repaired_zeta_what_the_weights_add_a
     assert np.abs(second).max() <= theorem.zeta_repaired(W, torch.tensor(x)[None], xi)[0, 0, 1].item()
 
 
-# --- boxes of one layer ---------------------------------------------------------------------------------------------
-
-
-def brute_box(ball, lower, upper):
-    """Extremes of V t + c over the ends of every weight, bias and input coordinate."""
-    n_out, n_in = ball.W.shape
-    low, high = [], []
-    for row in range(n_out):
-        b, found = (0.0 if ball.b is None else ball.b[row].item()), []
-        for t in itertools.product(*zip(lower.tolist(), upper.tolist(), strict=True)):
-            w = ball.W[row].tolist()
-            found.append(b + ball.beta + sum(w[k] * t[k] + ball.eps * abs(t[k]) for k in range(n_in)))
-            found.append(b - ball.beta + sum(w[k] * t[k] - ball.eps * abs(t[k]) for k in range(n_in)))
-        low.append(min(found))
-        high.append(max(found))
-    return np.array(low), np.array(high)
-
-
-SPANS = {"not negative": (0.0, 2.0), "negative": (-2.0, -0.1), "any sign": (-2.0, 2.0)}
-
-
-@pytest.mark.parametrize("biases", [False, True])
-@pytest.mark.parametrize("span", SPANS)
-@pytest.mark.parametrize("seed", range(4))
-def test_layer_box_is_exact_up_to_rounding_where_no_input_straddles_zero(span, biases, seed):
-    generator = np.random.default_rng(seed)
-    ends = np.sort(generator.uniform(*SPANS[span], size=(2, 5, 4)), axis=0)
-    if span == "any sign":
-        ends = np.sort(np.abs(ends), axis=0) * np.sign(generator.normal(size=(5, 4)))
-        ends = np.sort(ends, axis=0)
-    b = torch.tensor(generator.normal(size=3)) if biases else None
-    ball = LayerBall(torch.tensor(generator.normal(size=(3, 4))), b, 0.6, 0.25 if biases else 0.0)
-    lower, upper = map(torch.tensor, ends)
-    for k, (low, high) in enumerate(zip(*theorem.layer_box(ball, lower, upper), strict=True)):
-        low_true, high_true = brute_box(ball, lower[k], upper[k])
-        np.testing.assert_allclose(low.numpy(), low_true, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(high.numpy(), high_true, rtol=0, atol=1e-12)
-        assert (low.numpy() <= low_true).all() and (high.numpy() >= high_true).all()
-
-
-@given(seed=st.integers(0, 10**6), eps=st.sampled_from([0.0, 0.1, 2.0]), dtype=st.sampled_from(["float32", "float64"]))
-@settings(deadline=None, max_examples=60, derandomize=True)
-def test_layer_box_holds_every_end_whatever_straddles_zero(seed, eps, dtype):
-    generator = np.random.default_rng(seed)
-    ends = torch.tensor(np.sort(generator.normal(size=(2, 4, 3)), axis=0)).to(getattr(torch, dtype))
-    W = torch.tensor(generator.normal(size=(2, 3))).to(ends.dtype)
-    low, high = theorem.layer_box(LayerBall(W, None, eps, 0.0), *ends)
-    exact = LayerBall(W.double(), None, eps, 0.0)
-    for k in range(4):
-        low_true, high_true = brute_box(exact, ends[0, k].double(), ends[1, k].double())
-        assert (low[k].double().numpy() <= low_true).all() and (high[k].double().numpy() >= high_true).all()
-
-
-def test_layer_box_adds_the_farther_end_of_a_straddling_interval():
-    ball = LayerBall(torch.tensor([[1.0, -1.0]], dtype=torch.float64), None, 0.5, 0.0)
-    lower, upper = torch.tensor([[[-1.0, 1.0]], [[3.0, 2.0]]], dtype=torch.float64)
-    low, high = theorem.layer_box(ball, lower, upper)
-    assert high.item() == pytest.approx((3 + 0.5 * 3) + (-1 * 1 + 0.5 * 1), rel=1e-12)  # W t + eps max|t|, then exact
-    assert low.item() == pytest.approx((-1 - 0.5 * 3) + (-1 * 2 - 0.5 * 2), rel=1e-12)
-
-
-def test_layer_box_of_a_symmetric_interval_is_exact():
-    ball = LayerBall(torch.tensor([[1.0, -3.0]], dtype=torch.float64), None, 0.5, 0.0)
-    upper = torch.tensor([[2.0, 0.25]], dtype=torch.float64)
-    low, high = theorem.layer_box(ball, -upper, upper)
-    assert high.item() == pytest.approx(1.5 * 2 + 3.5 * 0.25, rel=1e-12) and low.item() == -high.item()
-
-
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
@@ -332,48 +263,26 @@ def test_gradients_of_tau_agree_with_finite_differences(L):
     assert torch.autograd.gradcheck(lambda *W: theorem.tau(W, xi)[*upper], tuple(U.requires_grad_() for U in W))
 
 
-# --- bad input ------------------------------------------------------------------------------------------------------
+# --- bad input: the rules are those of boxes ------------------------------------------------------------------------
 
 
-def bad_calls():
-    """Everything that can be wrong with (W, x, xi), and a piece of the sentence that says so."""
+@pytest.mark.parametrize("term", [theorem.zeta, theorem.zeta_repaired], ids=lambda term: term.__name__)
+def test_the_terms_refuse_weights_inputs_and_radii_that_do_not_fit(term):
     W, x, xi, _ = drawn(SIZES[3])
-    nan, inf = float("nan"), float("inf")
-    spoilt = lambda t, value: torch.where(torch.arange(t.numel()).view_as(t) == 1, value, t)  # noqa: E731
-    return {
-        "a radius missing": (W, x, Budget(0.1, (0.1, 0.1)), "3 weight tensors: one radius each"),
-        "a radius too many": (W, x, Budget(0.1, (0.1,) * 4), "one radius each"),
-        "one layer": (W[:1], x, Budget(0.1, (0.1,)), "at least two layers"),
-        "no layer": ((), x, Budget(0.1, ()), "at least one weight matrix"),
-        "layers that do not chain": (W[:1] + W[2:], x, Budget(0.1, (0.1, 0.1)), "the layer before gives"),
-        "a convolution": ((torch.ones(5, 1, 2, 2).double(), *W[1:]), x, xi, "needs a dense ReLU network"),
-        "NaN in W": ((W[0], spoilt(W[1], nan), W[2]), x, xi, "W holds NaN or infinite"),
-        "infinity in W": ((spoilt(W[0], inf), *W[1:]), x, xi, "W holds NaN or infinite"),
-        "W in two dtypes": ((W[0], W[1].float(), W[2]), x, xi, "all float32 or all float64"),
-        "whole-number W": (tuple(U.long() for U in W), x.long(), xi, "all float32 or all float64"),
-        "half-precision W": (tuple(U.half() for U in W), x.half(), xi, "all float32 or all float64"),
-        "NaN in x": (W, spoilt(x, nan), xi, "x holds NaN or infinite"),
-        "infinity in x": (W, spoilt(x, -inf), xi, "x holds NaN or infinite"),
-        "one input without a batch": (W, x[0], xi, r"batch \[B, 4\].*got \(4,\)"),
-        "images": (W, x[:, None], xi, r"batch \[B, 4\]"),
-        "the wrong width": (W, x[:, :3], xi, r"batch \[B, 4\].*got \(6, 3\)"),
-        "no tensor": (W, x.tolist(), xi, "got list"),
-        "x in another dtype": (W, x.float(), xi, "one dtype"),
-    }
+    with pytest.raises(ValueError, match="W holds NaN"):
+        term((W[0] / 0, *W[1:]), x, xi)
+    with pytest.raises(ValueError, match="at least two layers"):
+        term(W[:1], x, Budget(0.1, (0.1,)))
+    with pytest.raises(ValueError, match="must be a batch"):
+        term(W, x[0], xi)
 
 
-BAD = bad_calls()
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_terms_refuse_bad_input_with_a_sentence(what):
-    W, x, xi, message = BAD[what]
-    for term in (theorem.zeta, theorem.zeta_repaired):
-        with pytest.raises(ValueError, match=message):
-            term(W, x, xi)
-    if x is BAD["one layer"][1]:  # the good x: what is wrong lies in W or xi
-        with pytest.raises(ValueError, match=message):
-            theorem.tau(W, xi)
+def test_tau_refuses_weights_and_radii_that_do_not_fit():
+    W, _, xi, _ = drawn(SIZES[3])
+    with pytest.raises(ValueError, match="W holds NaN"):
+        theorem.tau((W[0] / 0, *W[1:]), xi)
+    with pytest.raises(ValueError, match="one radius each"):
+        theorem.tau(W[:2], xi)
 
 
 def test_the_printed_formula_refuses_biases_and_says_what_to_use():

@@ -25,6 +25,15 @@ def regulariser(W, x, y, xi: Budget, *, alpha: float, beta: float, bound: str) -
     return alpha * loss.worst_tau(mlp(W), x, y, xi, bound) + beta * loss.worst_zeta(mlp(W), x, y, xi, bound)
 
 
+def assert_same_with_gradients(found: torch.Tensor, expected: torch.Tensor, leaves: list[torch.Tensor]) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    by_value = [
+        torch.autograd.grad(value, leaves, materialize_grads=True, retain_graph=True) for value in (found, expected)
+    ]
+    for a, b in zip(*by_value, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
 def worst(table: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """mean over samples of max_{y' != y} table[b, y', y], by going through all of them."""
     K = table.shape[-1]
@@ -35,12 +44,26 @@ def worst(table: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("L", [2, 3, 4, 5])
 @pytest.mark.parametrize("bound", ["printed", "repaired"])
-def test_regulariser_is_the_maximum_over_all_other_classes_of_tau_and_zeta(L, bound):
+def test_regulariser_and_its_gradients_are_those_of_the_maximum_over_all_other_classes(L, bound):
     W, x, y, xi = net_and_batch(L, seed=L)
+    leaves = [t.requires_grad_() for t in (x, *W)]
     tau = theorem.tau(W, xi).expand(len(x), 4, 4)
     zeta = {"printed": theorem.zeta, "repaired": theorem.zeta_repaired}[bound](W, x, xi)
-    expected = 0.3 * worst(tau, y) + 0.7 * worst(zeta, y)
-    torch.testing.assert_close(regulariser(W, x, y, xi, alpha=0.3, beta=0.7, bound=bound), expected)
+    for alpha, beta in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.7)):
+        expected = alpha * worst(tau, y) + beta * worst(zeta, y)
+        found = regulariser(W, x, y, xi, alpha=alpha, beta=beta, bound=bound)
+        assert_same_with_gradients(found, expected, leaves)
+
+
+@pytest.mark.parametrize("L", [2, 3, 4])
+def test_interval_terms_and_their_gradients_are_what_intervals_add_to_the_clean_margin(L):
+    W, x, y, xi = net_and_batch(L, seed=L)
+    leaves = [t.requires_grad_() for t in (x, *W)]
+    only_x, only_w = Budget(xi.eps_x, (0.0,) * L), Budget(0.0, xi.eps_w)
+    for term, alone in ((loss.worst_tau, only_x), (loss.worst_zeta, only_w)):
+        upper = certify.margin_upper_bound(mlp(W), x, alone, method="interval", box=None)
+        expected = worst(upper - margins(mlp(W)(x)), y)
+        assert_same_with_gradients(term(mlp(W), x, y, xi, "interval"), expected, leaves)
 
 
 def test_norms_terms_at_equal_weights_add_up_to_the_second_repair():
@@ -69,10 +92,22 @@ def test_certified_cross_entropy_is_never_below_the_cross_entropy_at_a_corner():
     assert corners.max() <= loss.certified_ce(mlp(W), x, y, xi, None)
 
 
-def test_trades_without_perturbation_is_the_cross_entropy():
-    W, x, y, _ = net_and_batch(3, seed=3)
-    logits = nsr.mlp(W)(x)
-    torch.testing.assert_close(loss.trades(logits, logits, y, 5.0), F.cross_entropy(logits, y))
+def test_certified_cross_entropy_and_its_gradients_are_those_of_the_interval_margins_against_the_label():
+    W, x, y, xi = net_and_batch(3, seed=7)
+    leaves = [t.requires_grad_() for t in (x, *W)]
+    upper = certify.margin_upper_bound(mlp(W), x, xi, method="interval")  # [B, K, K]
+    against = torch.stack([table[:, label] for table, label in zip(upper, y, strict=True)])
+    assert_same_with_gradients(loss.certified_ce(mlp(W), x, y, xi), against.exp().sum(1).log().mean(), leaves)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 6.0])
+def test_trades_and_its_gradients_are_those_of_the_formula(weight):
+    g = torch.Generator().manual_seed(3)
+    z, z_hat = (torch.randn(7, 4, generator=g, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    y = torch.arange(7) % 4
+    p, p_hat = (t.exp() / t.exp().sum(1, keepdim=True) for t in (z, z_hat))
+    formula = (-p[torch.arange(7), y].log() + weight * (p * (p / p_hat).log()).sum(1)).mean()
+    assert_same_with_gradients(loss.trades(z, z_hat, y, weight), formula, [z, z_hat])
 
 
 @pytest.mark.parametrize("bound", loss.BOUNDS)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nsr import training
 from nsr.network import Network, mlp, mlp_init
-from nsr.training import METHODS, Method, loop
+from nsr.training import METHODS, Method
 
 SHORT = {"epochs": 4, "batch": 32}
 
@@ -75,22 +75,6 @@ def test_the_state_of_an_epoch_is_not_changed_by_the_next():
     fitted(METHODS["joint_at"], on_epoch=lambda state: states.append(state))
     first = [W_m.clone() for W_m in states[0].W]
     assert not same(mlp(states[0].W), mlp(states[-1].W)) and all(map(torch.equal, first, states[0].W))
-
-
-def test_min_max_over_weights_takes_the_gradient_at_the_attacked_weights_and_steps_from_the_clean_ones():
-    x, y = problem(8)
-    method = Method("one step", attack_w=0.05, ramp=0.0, momentum=0.0, epochs=1, batch=8)
-    network = fresh()
-    W = tuple(W_m.clone().requires_grad_() for W_m in network.W)
-    terms = training.loss_terms(network, W, x, y, method, 0.0, torch.Generator().manual_seed(3))
-    sum(terms.values()).backward()
-    _, V = loop._opponent(network, W, x, y, method, 1.0, torch.Generator().manual_seed(3))
-    there = tuple(V_m.detach().requires_grad_() for V_m in V)
-    F.cross_entropy(network.forward(there, x), y).backward()
-    for W_m, V_m in zip(W, there, strict=True):
-        torch.testing.assert_close(W_m.grad, V_m.grad)
-    moved = max(float((V_m - W_m).detach().abs().max()) for W_m, V_m in zip(W, V, strict=True))
-    assert moved == pytest.approx(method.attack_w)
 
 
 def test_a_row_cannot_name_an_optimiser_that_is_not_there():

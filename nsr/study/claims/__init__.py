@@ -7,49 +7,32 @@ settings disagree; on what, is read off settings that differ in one thing only. 
 its attack with absolute radii, is measured from too few seeds; where another one is, it is named beside the verdict.
 """
 
-from nsr.study.claims.numbers import (
-    WORDS,
-    auc,
-    inputs_alone,
-    mean_contours,
-    missing,
-    promise,
-    ranking,
-    shelf,
-    used,
-    weights_alone,
+from nsr.study.claims.numbers import WORDS, mean_contours, missing, ranking, shelf, used
+from nsr.study.claims.page import (
+    MARKDOWN,
+    SHIPPED,
+    by_contour,
+    differences,
+    having,
+    markdown,
+    number,
+    other,
+    page,
+    to_json,
 )
-from nsr.study.claims.page import MARKDOWN, SHIPPED, differences, having, markdown, number, other, page, to_json
 from nsr.study.claims.table import CLAIMS, ledger
-from nsr.study.claims.verdict import Case, Claim, Part, Row, Rules, Setting
+from nsr.study.claims.verdict import Rules
 
 __all__ = [
     "CLAIMS",
     "MARKDOWN",
     "SHIPPED",
-    "Case",
-    "Claim",
-    "Part",
-    "Row",
-    "Rules",
-    "Setting",
     "WORDS",
-    "auc",
+    "Rules",
     "by_contour",
     "differences",
     "having",
-    "inputs_alone",
     "ledger",
     "markdown",
-    "mean_contours",
-    "missing",
-    "number",
-    "other",
-    "page",
-    "promise",
-    "ranking",
-    "shelf",
-    "to_json",
-    "used",
-    "weights_alone",
 ]
+__all__ += ["mean_contours", "missing", "number", "other", "page", "ranking", "shelf", "to_json", "used"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,16 @@ import numpy as np
 import nsr.runs
 from nsr import paths
 from nsr.contour import Contour
-from nsr.runs import Run, reproduce
+from nsr.runs import MEASUREMENTS, Run, reproduce
 from nsr.study import select, statistics
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
-from nsr.study.select import Runs
+from nsr.study.select import AUC, Reading, Runs
 from nsr.study.statistics import Estimate
 from nsr.theory import counterexamples
 from nsr.theory.counterexamples import Instance
 from nsr.training import METHODS, PANELS
 
-CONTOURS = {
-    "paper": Setting(),
-    "strong": Setting("strong attack"),
-    "relative": Setting("strong attack", "relative radii"),
-    "per_sample": Setting("strong attack", scope="weights of its own for each image"),
-}
+CONTOURS = {kind: Setting(*MEASUREMENTS[kind].words) for kind in ("paper", "strong", "relative", "per_sample")}
 TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; both AT+beta
 SHOWN = (*PANELS, "joint_at")
 GAIN = 0.24  # of the best AT+beta over AT, as the paper reports it
@@ -53,9 +49,16 @@ def shelf(*stores: Path) -> Runs:
 
 
 def missing(*stores: Path) -> list[str]:
-    """The runs of the book that these stores lack: without them a verdict may be another one."""
-    known = {folder.name for folder in nsr.runs.folders(*(stores or (paths.SHIPPED,)))}
-    return sorted({order.spec.folder for order in reproduce.orders("paper")} - known)
+    """The runs of the book, and contours of them, that these stores lack: without them a verdict may be another one."""
+    known = {folder.name: folder / "contours" for folder in nsr.runs.folders(*(stores or (paths.SHIPPED,)))}
+    lacking = set()
+    for order in reproduce.orders("paper"):
+        name, kinds = order.spec.folder, [kind for kind in order.measurements if kind in CONTOURS]
+        if name not in known:
+            lacking.add(name)
+        else:
+            lacking |= {f"{name} {kind}" for kind in kinds if not (known[name] / f"{kind}.json").exists()}
+    return sorted(lacking)
 
 
 def used(runs: Runs) -> tuple[Run, ...]:
@@ -65,27 +68,8 @@ def used(runs: Runs) -> tuple[Run, ...]:
 
 # what is read off a contour -----------------------------------------------------------------------------------------
 
-Reading = Callable[[Contour], float]
-
-
-def auc(c: Contour) -> float:
-    """The joint AUC."""
-    return c.auc
-
-
-def clean(c: Contour) -> float:
-    """The accuracy without any perturbation."""
-    return c.clean
-
-
-def inputs_alone(c: Contour) -> float:
-    """The mean accuracy along the edge eps_w = 0."""
-    return c.mean_x
-
-
-def weights_alone(c: Contour) -> float:
-    """The mean accuracy along the edge eps_x = 0."""
-    return c.mean_w
+CLEAN, INPUTS, WEIGHTS = map(attrgetter, ("clean", "mean_x", "mean_w"))
+WORDS = {INPUTS: "inputs alone", WEIGHTS: "weights alone", AUC: "joint AUC"}
 
 
 def lost_to_inputs(c: Contour) -> float:
@@ -108,10 +92,7 @@ def promise(c: Contour) -> float:
     return float((promised - np.array(c.accuracy))[1:, 1:].mean())
 
 
-WORDS = {auc: "joint AUC", inputs_alone: "inputs alone", weights_alone: "weights alone"}
-
-
-def ranking(runs: Runs, contour: str, read: Reading = auc) -> list[tuple[str, Estimate]]:
+def ranking(runs: Runs, contour: str, read: Reading = AUC) -> list[tuple[str, Estimate]]:
     """Figure 1's models from best to worst by the mean of what is read off their contours."""
     found = [(_title(name), values) for name in PANELS if (values := _values(runs, name, contour, read))]
     return sorted(((title, statistics.estimate(v.values())) for title, v in found), key=lambda pair: -pair[1].mean)
@@ -124,7 +105,7 @@ def mean_contours(runs: Runs, contour: str, names: Sequence[str] = SHOWN) -> dic
 
 
 def _values(runs: Runs, name: str, contour: str, read: Reading) -> dict[int, float]:
-    return {run.spec.seed: read(run.contour(contour)) for run in select.having(runs.get(name, ()), contour)}
+    return select.aucs(runs.get(name, ()), contour, read)
 
 
 def _title(name: str) -> str:
@@ -133,7 +114,7 @@ def _title(name: str) -> str:
     return METHODS[row].title + (f" ({words})" if words else "")
 
 
-def _over(runs: Runs, rules: Rules, first: str, second: str, contour: str, read: Reading = auc) -> Part:
+def _over(runs: Runs, rules: Rules, first: str, second: str, contour: str, read: Reading = AUC) -> Part:
     """first - second."""
     found = rules.paired(_values(runs, first, contour, read), _values(runs, second, contour, read))
     return Part(f"{_title(first)} - {_title(second)}, {WORDS[read]}", found)
@@ -146,7 +127,7 @@ def _alone(runs: Runs, rules: Rules, name: str, contour: str, read: Reading, wha
 
 def _best_beta(runs: Runs, contour: str) -> str:
     """The better of the two AT+beta rows by mean AUC, chosen on what is compared, as the paper does: in its favour."""
-    means = {name: np.mean([*_values(runs, name, contour, auc).values()] or [0.0]) for name in BETAS}
+    means = {name: np.mean([*_values(runs, name, contour, AUC).values()] or [0.0]) for name in BETAS}
     return max(means, key=means.__getitem__)
 
 
@@ -156,11 +137,11 @@ def _best_beta(runs: Runs, contour: str) -> str:
 def weaker_against_weights(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C1; both nets by one optimiser too, and beside them AT with another radius."""
     for contour, setting in CONTOURS.items():
-        yield Case(setting, (_over(runs, rules, "standard", "at", contour, weights_alone),))
+        yield Case(setting, (_over(runs, rules, "standard", "at", contour, WEIGHTS),))
     for name, optimiser in (("adam", "Adam"), ("sgd", "SGD")):
-        alike = _over(runs, rules, f"standard_{name}", f"at_{name}", "paper", weights_alone)
+        alike = _over(runs, rules, f"standard_{name}", f"at_{name}", "paper", WEIGHTS)
         yield Case(replace(CONTOURS["paper"], training=f"both nets by {optimiser}"), (alike,))
-    beside = _over(runs, rules, "standard", "at_wide", "paper", weights_alone)
+    beside = _over(runs, rules, "standard", "at_wide", "paper", WEIGHTS)
     yield Case(replace(CONTOURS["paper"], training="AT with a larger radius"), (beside,), decides=False)
 
 
@@ -168,10 +149,10 @@ def slightly_better(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C2; with the weights at rest their radii play no part."""
     for contour in ("paper", "strong"):
         rows = ("standard", "weight_perturb", "at")
-        standard, ours, at = (_values(runs, name, contour, inputs_alone) for name in rows)
+        standard, ours, at = (_values(runs, name, contour, INPUTS) for name in rows)
         both = standard.keys() & at.keys()
         limit = {seed: standard[seed] + rules.slight * (at[seed] - standard[seed]) for seed in both}
-        better = _over(runs, rules, "weight_perturb", "standard", contour, inputs_alone)
+        better = _over(runs, rules, "weight_perturb", "standard", contour, INPUTS)
         words = f"{rules.slight:.0%} of AT's gain over Standard - Weight Perturb's gain, inputs alone"
         yield Case(replace(CONTOURS[contour], radii=""), (better, Part(words, rules.paired(limit, ours))))
 
@@ -179,7 +160,7 @@ def slightly_better(runs: Runs, rules: Rules) -> Iterator[Case]:
 def vulnerable_to_both(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C3; Standard by Adam too, of whose rivals only AT was trained likewise."""
     for contour, setting in CONTOURS.items():
-        ours = _over(runs, rules, "weight_perturb", "standard", contour, weights_alone)
+        ours = _over(runs, rules, "weight_perturb", "standard", contour, WEIGHTS)
         yield Case(setting, (*_vulnerable(runs, rules, "standard", "at", contour), ours))
     adam = _vulnerable(runs, rules, "standard_adam", "at_adam", "paper")
     yield Case(replace(CONTOURS["paper"], training="both nets by Adam"), adam)
@@ -189,7 +170,7 @@ def _vulnerable(runs: Runs, rules: Rules, name: str, at: str, contour: str) -> t
     words = "half of clean - middle of the edge, "
     by_inputs = _alone(runs, rules, name, contour, lost_to_inputs, words + "inputs alone")
     by_weights = _alone(runs, rules, name, contour, lost_to_weights, words + "weights alone")
-    return by_inputs, by_weights, _over(runs, rules, at, name, contour, inputs_alone)
+    return by_inputs, by_weights, _over(runs, rules, at, name, contour, INPUTS)
 
 
 def bottom_row_better(runs: Runs, rules: Rules) -> Iterator[Case]:
@@ -208,7 +189,7 @@ def quarter_better(runs: Runs, rules: Rules) -> Iterator[Case]:
 
 
 def _gain(runs: Runs, rules: Rules, best: str, at: str, contour: str) -> Part:
-    first, second = _values(runs, best, contour, auc), _values(runs, at, contour, auc)
+    first, second = _values(runs, best, contour, AUC), _values(runs, at, contour, AUC)
     ratio = {seed: first[seed] / second[seed] for seed in first.keys() & second.keys()}
     found = rules.paired(ratio, dict.fromkeys(ratio, 1.0))
     return Part(f"{_title(best)} / {_title(at)} - 1, joint AUC", found, (GAIN - rules.near, GAIN + rules.near))
@@ -223,8 +204,8 @@ def better_than_jiwp(runs: Runs, rules: Rules) -> Iterator[Case]:
 def false_sense(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C7, two questions: does one edge mislead about the other, and do both edges promise too much?"""
     for contour, setting in CONTOURS.items():
-        by_inputs = _over(runs, rules, "at", "weight_perturb", contour, inputs_alone)
-        by_weights = _over(runs, rules, "weight_perturb", "at", contour, weights_alone)
+        by_inputs = _over(runs, rules, "at", "weight_perturb", contour, INPUTS)
+        by_weights = _over(runs, rules, "weight_perturb", "at", contour, WEIGHTS)
         yield Case(replace(setting, question="one edge"), (by_inputs, by_weights))
     words = "promised by both edges - kept, both attacked"
     for contour, setting in CONTOURS.items():
@@ -235,16 +216,16 @@ def false_sense(runs: Runs, rules: Rules) -> Iterator[Case]:
 def min_max_fails(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C8; one way of failing is enough for the claim."""
     for contour, setting in CONTOURS.items():
-        weak = [_over(runs, rules, name, "joint_at", contour, weights_alone) for name in ("standard", "at")]
+        weak = [_over(runs, rules, name, "joint_at", contour, WEIGHTS) for name in ("standard", "at")]
         worse = _over(runs, rules, "at", "joint_at", contour)
         yield Case(setting, (_inaccurate(runs, rules, "joint_at", contour), *weak, worse), "any")
     name, setting = "joint_at_weights", replace(CONTOURS["paper"], training="min-max over the weights alone")
-    weak = _over(runs, rules, "standard", name, "paper", weights_alone)
+    weak = _over(runs, rules, "standard", name, "paper", WEIGHTS)
     yield Case(setting, (_inaccurate(runs, rules, name, "paper"), weak), "any")
 
 
 def _inaccurate(runs: Runs, rules: Rules, name: str, contour: str) -> Part:
-    found = _values(runs, name, contour, clean)
+    found = _values(runs, name, contour, CLEAN)
     words = f"{rules.accurate:.0%} - {_title(name)}, clean accuracy"
     return Part(words, rules.paired(dict.fromkeys(found, rules.accurate), found))
 

@@ -11,7 +11,7 @@ from nsr import paths
 from nsr.study import select, statistics
 from nsr.study.claims import numbers
 from nsr.study.claims.table import ledger
-from nsr.study.claims.verdict import NO_RUNS, OPEN, Case, Part, Row, Rules, Setting
+from nsr.study.claims.verdict import FAILS, NO_RUNS, OPEN, Case, Part, Row, Rules, Setting
 from nsr.study.select import Runs
 
 SHIPPED, MARKDOWN = paths.DATA / "claims.json", paths.DATA / "claims.md"
@@ -81,15 +81,20 @@ def _seen(row: Row) -> str:
 
 
 def by_contour(rows: Mapping[str, Row], names: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What each of these claims comes to under each kind of contour, the nets as the table of methods has them."""
-    settings = {kind: numbers.CONTOURS[kind] for kind in kinds}
-    return {name: {kind: _outcome(rows[name], setting) for kind, setting in settings.items()} for name in names}
+    """What each of these claims comes to under each kind of contour, the nets as the table of methods has them.
+
+    Where a claim does not hold, this is the side of its first difference that is not on the claim's.
+    """
+    return {name: {kind: _outcome(rows[name], numbers.CONTOURS[kind]) for kind in kinds} for name in names}
 
 
 def _outcome(row: Row, setting: Setting) -> str:
     """In this setting, or in the one of the same attack where the radii of the weights play no part."""
-    found = row.outcomes
-    return found.get(setting) or found.get(replace(setting, radii="")) or NO_RUNS
+    case = next((case for case in row.cases if case.setting in (setting, replace(setting, radii=""))), None)
+    if case is None:
+        return NO_RUNS
+    outcome = case.outcome(row.rules)
+    return case.telling.side if outcome == FAILS else outcome
 
 
 def having(rows: Mapping[str, Row], verdict: str) -> str:
