@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from nsr import book, paths
+from nsr import paths
 from nsr.book import notebooks
 
 DOT = base64.b64encode(b"a picture").decode()
@@ -27,9 +27,9 @@ def write_chapter(folder: Path, *sources: str) -> Path:
 @pytest.mark.slow
 def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_time_or_path(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 3  # how many", "n * 2")
-    notebooks.execute(chapter)
+    notebooks.refresh(chapter)
     first = chapter.read_bytes()
-    notebooks.execute(chapter)
+    notebooks.refresh(chapter)
     assert chapter.read_bytes() == first
     text = first.decode()
     assert str(tmp_path) not in text and "papermill" not in text and "start_time" not in text
@@ -42,7 +42,7 @@ def test_a_chapter_that_fails_is_left_as_it_was(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 0", "1 / n")
     before = chapter.read_bytes()
     with pytest.raises(PapermillExecutionError, match="ZeroDivisionError"):
-        notebooks.execute(chapter)
+        notebooks.refresh(chapter)
     assert chapter.read_bytes() == before
     assert list(tmp_path.iterdir()) == [chapter]
 
@@ -53,9 +53,9 @@ def test_chapters_are_found_by_name_by_number_and_in_reading_order(
     monkeypatch.setattr(paths, "CHAPTERS", tmp_path)
     for name in ("02_second", "01_first"):
         (tmp_path / f"{name}.ipynb").touch()
-    assert [c.stem for c in book.chapters()] == ["01_first", "02_second"]
-    assert [c.stem for c in book.chapters(["02"])] == ["02_second"]
-    assert [c.stem for c in book.chapters(["chapters/02_second.ipynb", "01_first"])] == ["02_second", "01_first"]
+    assert [c.stem for c in notebooks.chapters()] == ["01_first", "02_second"]
+    assert [c.stem for c in notebooks.chapters(["02"])] == ["02_second"]
+    assert [c.stem for c in notebooks.chapters(["chapters/02_second.ipynb", "01_first"])] == ["02_second", "01_first"]
 
 
 @pytest.mark.parametrize("name", ["3", "0", "theorem"])
@@ -66,13 +66,13 @@ def test_an_unknown_or_ambiguous_chapter_is_refused_with_the_known_names(
     for known in ("01_first", "02_second"):
         (tmp_path / f"{known}.ipynb").touch()
     with pytest.raises(ValueError, match="01_first, 02_second"):
-        book.chapters([name])
+        notebooks.chapters([name])
 
 
 def test_a_figure_is_found_by_its_name_and_a_missing_one_is_an_error() -> None:
     cell = nbformat.v4.new_code_cell("draw()", metadata={"mystnb": {"figure": {"name": "fig-a"}}})
     cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": DOT, "text/plain": "<Figure>"})]
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    assert book.figure(notebook, "fig-a") == b"a picture"
+    assert notebooks.figure(notebook, "fig-a") == b"a picture"
     with pytest.raises(ValueError, match="fig-b"):
-        book.figure(notebook, "fig-b")
+        notebooks.figure(notebook, "fig-b")
