@@ -59,8 +59,8 @@ def worded(schema: Mapping[str, Any]) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if "items" in schema:
         sizes = dict.fromkeys(str(schema[end]) for end in ("minItems", "maxItems") if end in schema)
-        return f"list of {' to '.join(sizes) or 'any length'}: {worded(schema['items'])}"
-    kind = {"integer": "whole number", "string": "word"}.get(schema["type"], schema["type"])
+        return f"a list of {' to '.join(sizes) or 'any length'}, each {worded(schema['items'])}"
+    kind = {"integer": "a whole number", "string": "a word", "boolean": "true or false"}.get(schema["type"], "a number")
     return " ".join([kind, *(f"{words} {schema[end]:,}" for end, words in BOUNDS.items() if end in schema)])
 
 

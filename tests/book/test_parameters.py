@@ -67,7 +67,7 @@ def test_text_is_read_as_the_kind_asks(name: str, given: object, value: object) 
     ("name", "given", "allowed"),
     [
         ("dataset", "mnits", "one of mnist, fashion-mnist, digits"),
-        ("hidden", "64", "list of 1 to 20: whole number from 1"),
+        ("hidden", "64", "a list of 1 to 20, each a whole number from 1"),
         ("hidden", "[]", "list of 1 to 20"),
         ("hidden", "[64, 0]", "whole number from 1"),
         ("hidden", "[64, 1.5]", "whole number"),
@@ -110,8 +110,8 @@ def test_the_chapters_ask_for_no_less_than_they_need(chapter: str, name: str, gi
 
 def test_a_kind_is_told_in_words() -> None:
     told = {name: parameter.allowed for name, parameter in declared(CELL).items()}
-    assert told["word"] == "word" and told["share"] == "number above 0 up to 1"
-    assert declared("n: list[int] = []")["n"].allowed == "list of any length: whole number"
+    assert told["word"] == "a word" and told["share"] == "a number above 0 up to 1"
+    assert declared("n: list[int] = []")["n"].allowed == "a list of any length, each a whole number"
 
 
 @pytest.mark.parametrize(("given", "nearest"), [("step", "steps"), ("eps", "eps_x"), ("datset", "dataset")])

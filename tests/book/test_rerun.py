@@ -132,7 +132,7 @@ def test_a_broken_chapter_costs_one_line(tree: Path) -> None:
 def test_the_parameters_of_a_chapter_are_listed_with_kind_default_and_meaning(tree: Path) -> None:
     head, row = nsr("run", "01", "--help-parameters").splitlines()
     assert head.split() == ["name", "takes", "default", "meaning"]
-    assert re.split(r"  +", row) == ["n", "whole number", "2", "how many"]
+    assert re.split(r"  +", row) == ["n", "a whole number", "2", "how many"]
     assert not (tree / "_build").exists()
 
 
@@ -167,7 +167,7 @@ def test_a_parameter_may_be_set_in_one_chapter_alone(tree: Path) -> None:
     assert edition.plan({"n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "5"}}
     assert edition.plan({"01.n": "5"}) == {"01_first": {"n": 5}}
     assert edition.plan({"n": "word", "01.n": "5"}) == {"01_first": {"n": 5}, "02_second": {"n": "word"}}
-    with pytest.raises(ValueError, match="01_first: n takes whole number.*; NN.name=value"):
+    with pytest.raises(ValueError, match="01_first: n takes a whole number.*; NN.name=value"):
         edition.plan({"n": "word"})
 
 

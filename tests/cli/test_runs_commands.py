@@ -116,7 +116,7 @@ REFUSALS = {
     "a parameter with an empty name": (("run", "01", "-p", "", "1"), "-p takes NAME VALUE, got '=1'"),
     "a parameter of the book without a name": (("book", "--set", "=1"), "--set takes NAME=VALUE, got '=1'"),
     "a parameter of a chapter without a name": (("book", "--set", "04.=1"), "--set takes NAME=VALUE, got '04.=1'"),
-    "a value nested too deeply": (("run", "04", "-p", "seed", "&a [*a]"), "nested too deeply"),
+    "a value that holds itself": (("run", "04", "-p", "seed", "&a [*a]"), "seed takes a whole number"),
     "a ledger in place of a folder": (("claims", "--out", "."), "is no plain file: name another one to write to"),
     "a ledger below a file": (
         ("claims", "--out", "/dev/null/l.json"),
