@@ -379,5 +379,6 @@ def test_the_readmes_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
-    clean, attacked, certified = (int(share) for share in re.findall(r"(\d+)%", capsys.readouterr().out))
-    assert 0 <= certified <= attacked <= clean <= 100
+    shares = [int(share) for share in re.findall(r"(\d+)%", capsys.readouterr().out)]
+    assert len(shares) == 8 and shares[0] > 80  # it has learnt something
+    assert all(certified <= attacked for attacked, certified in zip(shares[::2], shares[1::2], strict=True))

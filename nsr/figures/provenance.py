@@ -34,7 +34,7 @@ class Stored(Protocol):
 def stamp(figure: Figure, runs: Iterable[Stored]) -> Figure:
     """The figure with a grey line at its bottom that names the runs, their code, data and package.
 
-    Where the code has changed since a run was computed, a red frame and a red mark name the changed modules.
+    Where the code has changed since a run was computed, a red frame and a red mark name the changed roles.
     """
     runs = tuple(runs)
     stale = stale_in(runs)
@@ -49,8 +49,8 @@ def stamp(figure: Figure, runs: Iterable[Stored]) -> Figure:
 
 
 def stale_in(runs: Iterable[Stored]) -> list[str]:
-    """The modules that have changed since one of these runs was computed."""
-    return sorted({module for run in runs for module in run.stale})
+    """The roles whose code has changed since one of these runs was computed."""
+    return sorted({role for run in runs for role in run.stale})
 
 
 def _make_room(figure: Figure, edge: float, foot: float) -> None:
@@ -68,7 +68,7 @@ def _make_room(figure: Figure, edge: float, foot: float) -> None:
 
 
 def line(runs: Sequence[Stored]) -> str:
-    """How many runs, their seeds, a fingerprint of all code that decided their numbers, data and package."""
+    """How many runs, their seeds, one digest of all code that decided their numbers, data and package."""
     if not runs:
         return "no stored runs"
     parts = [part for run in runs for part in (run.provenance["training"], *run.provenance["contours"].values())]

@@ -1,6 +1,6 @@
 """Theorem 1 letter by letter in exact rational arithmetic, and the small examples that decide about it.
 
-Slow and literal on purpose: `nsr.bounds` is tested against this. Arrays are numpy object arrays of fractions, so every
+Slow and literal on purpose: `nsr.theory` is tested against this. Arrays are numpy object arrays of fractions, so every
 comparison made here is one between rational numbers. W and eps are numbered from 1 as in the paper: W[m] is W^m.
 """
 

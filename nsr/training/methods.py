@@ -50,7 +50,7 @@ class Method:
 
 _row = partial(Method, batch=256, epochs=8)
 
-# PAPER: unstated, every number below is our choice: the tuned ones by the procedure of `nsr.tune`, on validation
+# PAPER: unstated, every number below is our choice: the tuned ones by `nsr tune`, on validation
 # images, as data/tuning.json records; the others from a first exploration.
 METHODS: dict[str, Method] = {
     "standard": _row("Standard", lr=0.2),
