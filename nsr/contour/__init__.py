@@ -1,7 +1,7 @@
 """Accuracy over a grid of budgets (eps_x, eps_w): attacked, certified, and its AUC."""
 
 from nsr.contour.contour import BRIEF, COARSE, FULL, GEOMETRIES, POINT, SMALL, Cell, Contour, Protocol
-from nsr.contour.measure import attacked, certifiable, certified, measure, over_grid
+from nsr.contour.measuring import attacked, certifiable, certified, measure, over_grid
 
 __all__ = [
     "BRIEF",

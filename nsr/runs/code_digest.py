@@ -31,7 +31,7 @@ ROLES = {
     "theory.theorem": "theory/theorem.py",
     "certify.margins": "certify/margins.py",
     "certify.linear": "certify/linear.py",
-    "contour.measure": "contour/measure.py",
+    "contour.measure": "contour/measuring.py",
     "training.loss": "training/loss.py",
     "training.loop": "training/loop.py",
 }

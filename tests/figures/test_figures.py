@@ -89,7 +89,7 @@ def test_a_figure_of_no_run_says_so():
     ("module", "line_", "stale"),
     [
         ("training/loss", "_changed = 1\n", ("training.loss",)),
-        ("contour/measure", "_changed = 1\n", ("contour.measure",)),
+        ("contour/measuring", "_changed = 1\n", ("contour.measure",)),
         ("training/loss", "# other words\n", ()),
         ("figures/figure_1", "_changed = 1\n", ()),  # it draws numbers and decides none
     ],
