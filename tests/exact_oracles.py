@@ -100,20 +100,24 @@ def critical_factor(net: Net, x: Array, y: int, box: Box = None) -> float | None
 def draw_tiny(generator: np.random.Generator, batch: int = 3) -> Tiny:
     """1 to 4 layers with up to 6 hidden neurons in all; about half of the inputs are robust, and a few labels wrong.
 
-    With and without biases, radii of 0 among the others, inputs of any sign or inside a box.
+    With and without biases, radii of 0 among the others, inputs of any sign or inside a box. Networks that are dead at
+    an input are drawn again: without biases they have no class there.
     """
     L = int(generator.choice([1, 2, 3, 4], p=[0.1, 0.35, 0.35, 0.2]))
-    hidden = (
-        generator.multinomial(int(generator.integers(0, 7 - (L - 1))), [1 / (L - 1)] * (L - 1)) + 1 if L > 1 else []
-    )
-    sizes = (int(generator.integers(1, 5)), *map(int, hidden), int(generator.integers(2, 5)))
-    tensors = draw(sizes, generator, biases=bool(generator.integers(2)))
+    hidden = [1] * (L - 1)
+    for _ in range(generator.integers(8 - L) if L > 1 else 0):
+        hidden[generator.integers(L - 1)] += 1
+    sizes = (int(generator.integers(1, 5)), *hidden, int(generator.integers(2, 5)))
     box = [None, (0.0, 1.0), (-1.0, 1.0)][generator.integers(3)]
-    x = generator.uniform(*(box or (-1.5, 1.5)), size=(batch, sizes[0]))
-    scale = 10 ** generator.uniform(-2, 0)
+    biases, alive = bool(generator.integers(3)), False
+    while not alive:
+        tensors = draw(sizes, generator, biases=biases)
+        x = generator.uniform(*(box or (-1.5, 1.5)), size=(batch, sizes[0]))
+        logits = _logits(tensors, x)
+        alive = bool((np.ptp(logits, axis=1) > 0).all())
+    scale = 10 ** generator.uniform(-1.6, 0.1)
     eps_x, *radii = scale * generator.uniform(0, 1, 1 + len(tensors)) * (generator.random(1 + len(tensors)) < 0.85)
-    own = _logits(tensors, x).argmax(1)
-    y = np.where(generator.random(batch) < 0.95, own, generator.integers(0, sizes[-1], batch))
+    y = np.where(generator.random(batch) < 0.95, logits.argmax(1), generator.integers(0, sizes[-1], batch))
     return Tiny(tensors, [float(e) for e in radii], float(eps_x), box, x, y)
 
 
