@@ -100,8 +100,8 @@ def critical_factor(net: Net, x: Array, y: int, box: Box = None) -> float | None
 def draw_tiny(generator: np.random.Generator, batch: int = 3) -> Tiny:
     """1 to 4 layers with up to 6 hidden neurons in all; about half of the inputs are robust, and a few labels wrong.
 
-    With and without biases, radii of 0 among the others, inputs of any sign or inside a box. Networks that are dead at
-    an input are drawn again: without biases they have no class there.
+    With and without biases, radii of 0 among the others, inputs of any sign or in a box, often at its ends. A network
+    that is dead at an input is drawn again: without biases it has no class there.
     """
     L = int(generator.choice([1, 2, 3, 4], p=[0.1, 0.35, 0.35, 0.2]))
     hidden = [1] * (L - 1)
@@ -112,7 +112,8 @@ def draw_tiny(generator: np.random.Generator, batch: int = 3) -> Tiny:
     biases, alive = bool(generator.integers(3)), False
     while not alive:
         tensors = draw(sizes, generator, biases=biases)
-        x = generator.uniform(*(box or (-1.5, 1.5)), size=(batch, sizes[0]))
+        x = generator.uniform(-1.5, 1.5, size=(batch, sizes[0]))
+        x = x if box is None else x.clip(*box)
         logits = _logits(tensors, x)
         alive = bool((np.ptp(logits, axis=1) > 0).all())
     scale = 10 ** generator.uniform(-1.6, 0.1)

@@ -65,7 +65,7 @@ def test_verdicts_of_tiny_networks_are_what_every_activation_pattern_says() -> N
     for k, case in enumerate(cases()):
         assert agree(case.worst, case.said), (k, case)
     worst = np.concatenate([case.worst for case in cases()])
-    assert len(worst) >= 500 and 0.4 < (worst < 0).mean() < 0.6 and (np.abs(worst) >= TIE).mean() > 0.94
+    assert len(worst) >= 500 and 0.4 < (worst < 0).mean() < 0.6 and (np.abs(worst) >= TIE).mean() > 0.9
     assert {case.tiny.net.L for case in cases()} == {1, 2, 3, 4}
 
 
@@ -153,8 +153,9 @@ def crossings() -> list[tuple[Tiny, float]]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_millionth_of_the_radii_decides_in_either_precision(dtype: torch.dtype) -> None:
     for tiny, factor in crossings():
-        assert asked(tiny, factor=factor * (1 - 1e-6), dtype=dtype).robust, (tiny, factor)
-        assert asked(tiny, factor=factor * (1 + 1e-6), dtype=dtype).broken, (tiny, factor)
+        below, above = (asked(tiny, factor=factor * (1 + e), dtype=dtype) for e in (-1e-6, 1e-6))
+        assert below.robust and not below.broken, (tiny, factor)
+        assert above.broken and not above.robust, (tiny, factor)
 
 
 def test_a_float32_network_is_decided_as_the_float64_network_of_its_values() -> None:
