@@ -127,9 +127,13 @@ class Problem:
         return self._answer(result, np.inf if below is None else constant - below, i, y)
 
     def reaches(self, i: int, y: int, least: float, seconds: float = np.inf) -> Answer:
-        """Whether f_i - f_y >= least somewhere."""
+        """Whether f_i - f_y >= least somewhere.
+
+        The margin stays the objective and any gap will do: that ends at the first solution too, and on networks
+        40-24-16-12-5 took two thirds of the time that no objective did.
+        """
         gain, constant = self._margin(i, y)
-        result = self._solve(np.zeros(len(gain)), seconds, sparse.csr_array(gain[None]), least - constant)
+        result = self._solve(-gain, seconds, sparse.csr_array(gain[None]), least - constant, gap=1e9)
         return self._answer(result, least if result.status == INFEASIBLE else np.inf, i, y)
 
     def _input(self, a: Array, b: Array) -> None:
@@ -175,7 +179,7 @@ class Problem:
         return gain, float(b[i] - b[y] + 2 * beta)
 
     def _solve(
-        self, cost: Array, seconds: float, row: sparse.csr_array | None = None, least: float = 0.0
+        self, cost: Array, seconds: float, row: sparse.csr_array | None = None, least: float = 0.0, gap: float = 0.0
     ) -> OptimizeResult:
         rows, lows = (self.rows, self.least) if row is None else ([*self.rows, row], [*self.least, np.array([least])])
         result = milp(
@@ -183,7 +187,7 @@ class Problem:
             integrality=self.binary,
             bounds=Bounds(self.low, self.high),
             constraints=LinearConstraint(sparse.vstack(rows), np.concatenate(lows), np.inf),
-            options={"mip_rel_gap": 0.0} | ({"time_limit": seconds} if np.isfinite(seconds) else {}),
+            options={"mip_rel_gap": gap} | ({"time_limit": seconds} if np.isfinite(seconds) else {}),
         )
         if result.status not in (0, STOPPED, INFEASIBLE):
             raise RuntimeError(f"the solver gave up: {result.message}")
