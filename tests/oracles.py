@@ -241,28 +241,73 @@ def interval(
     return float(positive(v) @ relu(q) - negative(v) @ relu(p) + constant)
 
 
-def crown(net: Net, x: Array, i: int, j: int, box: tuple[float, float] | None = None) -> float:
+def linear(net: Net, x: Array, i: int, j: int, box: tuple[float, float] | None = None) -> float:
     """R5 over the boxes of R4, and never above R4."""
     if i == j:
         return 0.0
+    a_x, b_x = input_box(net, x, box)
+    return min(_margin_back(net, pre_activation_boxes(net, a_x, b_x), a_x, b_x, i, j), interval(net, x, i, j, box))
+
+
+def tight(net: Net, x: Array, i: int, j: int, box: tuple[float, float] | None = None) -> float:
+    """R5 over boxes that are bounded by R5 as well, neuron by neuron; over them the elided bound, or the linear one,
+    where that is lower."""
+    if i == j:
+        return 0.0
     L, (a_x, b_x) = net.L, input_box(net, x, box)
-    boxes = pre_activation_boxes(net, a_x, b_x)
-    a = net.W[L][i] - net.W[L][j] + 2 * net.eps[L]
-    C = net.b[L][i] - net.b[L][j] + 2 * net.beta[L]
-    for m in range(L - 1, 0, -1):
-        p, q = boxes[m]
+    boxes = tight_boxes(net, a_x, b_x)
+    if L == 1:
+        return _margin_back(net, boxes, a_x, b_x, i, j)
+    v = net.W[L][i] - net.W[L][j] + 2 * net.eps[L]
+    constant = net.b[L][i] - net.b[L][j] + 2 * net.beta[L]
+    elided = positive(v) @ relu(boxes[L - 1][1]) - negative(v) @ relu(boxes[L - 1][0]) + constant
+    return min(_margin_back(net, boxes, a_x, b_x, i, j), float(elided), linear(net, x, i, j, box))
+
+
+def tight_boxes(net: Net, a_x: Array, b_x: Array) -> list[tuple[Array, Array]]:
+    """[p, q] of every hidden layer: the first by intervals, the others by the better of intervals and R5."""
+    boxes = [(a_x, b_x)]
+    for m in range(1, net.L):
+        if m == 1:
+            boxes.append(pre_activation_boxes(net, a_x, b_x)[1])
+            continue
+        p, q = next_layer(net.W[m], net.b[m], net.eps[m], net.beta[m], *map(relu, boxes[m - 1]))
+        for unit in range(len(p)):
+            w, b = net.W[m][unit], net.b[m][unit]
+            q[unit] = min(q[unit], _back(net, boxes, m, w + net.eps[m], b + net.beta[m], a_x, b_x))
+            p[unit] = max(p[unit], -_back(net, boxes, m, -w + net.eps[m], -b + net.beta[m], a_x, b_x))
+        boxes.append((p, q))
+    return boxes
+
+
+def _margin_back(net: Net, boxes: list[tuple[Array, Array]], a_x: Array, b_x: Array, i: int, j: int) -> float:
+    """R5 of f_i - f_j over these boxes."""
+    L = net.L
+    C = float(net.b[L][i] - net.b[L][j] + 2 * net.beta[L])
+    rows = net.W[L][i] - net.W[L][j]
+    if L == 1:
+        return C + sum(
+            max(g * t + 2 * net.eps[1] * abs(t) for t in ends) for g, *ends in zip(rows, a_x, b_x, strict=True)
+        )
+    return _back(net, boxes, L, rows + 2 * net.eps[L], C, a_x, b_x)
+
+
+def _back(net: Net, boxes: list[tuple[Array, Array]], m: int, a: Array, C: float, a_x: Array, b_x: Array) -> float:
+    """R5: the largest a . z^{m-1} + C, taken back to the input."""
+    for k in range(m - 1, 0, -1):
+        p, q = boxes[k]
         lam = np.zeros(len(a))
         for unit in range(len(a)):
             up, low, intercept = _relaxation(p[unit], q[unit])
             lam[unit] = max(a[unit], 0) * up - max(-a[unit], 0) * low
             C += max(a[unit], 0) * intercept
-        C += lam @ net.b[m] + net.beta[m] * l1(lam)
-        if m > 1:
-            a = net.W[m].T @ lam + net.eps[m] * l1(lam)
+        C += lam @ net.b[k] + net.beta[k] * l1(lam)
+        if k > 1:
+            a = net.W[k].T @ lam + net.eps[k] * l1(lam)
     g = net.W[1].T @ lam
     for col in range(len(g)):
         C += max(g[col] * t + net.eps[1] * l1(lam) * abs(t) for t in (a_x[col], b_x[col]))
-    return min(float(C), interval(net, x, i, j, box))
+    return float(C)
 
 
 def _relaxation(p: float, q: float) -> tuple[float, float, float]:
@@ -280,14 +325,15 @@ BOUNDS = {
     "norms": norms,
     "telescoped": telescoped,
     "interval": interval,
-    "crown": crown,
+    "linear": linear,
+    "tight": tight,
 }
 
 
 def all_pairs(method: str, net: Net, x: Array, box: tuple[float, float] | None = None) -> Array:
     """One method's bound for one sample and every pair [K, K]; 0 on the diagonal."""
     K = len(net.W[net.L])
-    boxed = {"box": box} if method in ("telescoped", "interval", "crown") else {}
+    boxed = {"box": box} if method in ("telescoped", "interval", "linear", "tight") else {}
     bound = BOUNDS[method]
     return np.array([[0.0 if i == j else bound(net, x, i, j, **boxed) for j in range(K)] for i in range(K)])
 

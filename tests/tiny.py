@@ -20,7 +20,7 @@ KINDS = {
     "paper": Measurement(GRID, BRIEF),
     "relative": Measurement(GRID, BRIEF, "relative"),
     "per_sample": Measurement(GRID, BRIEF, images_per_W=1),
-    "certified": Measurement(GRID, part="validation"),
+    "certified": Measurement(GRID, method="linear", part="validation"),
 }
 
 

@@ -1,69 +1,137 @@
-"""R5: linear bounds from the margin back to the input, the weight box in closed form; and R4, boxes of activations."""
+"""R5: linear bounds from a neuron or a margin back to the input, the weight box in closed form; and R4, intervals.
+
+A bound is asked for rows: linear functions of what enters a layer. Behind a ReLU z >= 0, so the maximum over the weight
+box of lam . (V z) is lam . (W z) + eps ||lam||_1 ||z||_1, linear in z: no relaxation is spent on products of weights
+and activations, only on the ReLUs. Three ladders of boxes [p, q] around the pre-activations: from intervals, from
+linear bounds ("tight"), and from linear bounds whose slopes are optimised (see `branching`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nsr.budget import Budget, LayerBall, layer_balls
-from nsr.network import Weights
+from nsr.budget import LayerBall
 from nsr.theory.boxes import layer_box, rounding
 
 CHUNK = 2**17  # entries of the largest temporary: what a core's cache holds
 MOST = 2**24  # entries that a temporary over pairs of classes may have
 
-
-def crown(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
-    """R5: linear bounds from the margin back to the input, and R4 where that is lower; with one layer, the maximum."""
-    *hidden, last = layer_balls(W, xi)
-    boxes = activation_boxes(hidden, a, b)
-    rows = max(1, CHUNK // (x.shape[1] * j.shape[1] * len(last.W)))
-    parts = chunks(rows, j, a, b, *(end for ends in boxes for end in ends))
-    if not hidden:
-        return torch.cat([_one_layer(last, *part) for part in parts])
-    room = rounding(hidden[0])[0]
-    linear = torch.cat([_linear(hidden, last, room, *part) for part in parts])
-    return torch.minimum(linear, elided(last, *boxes[-1], j))
+Boxes = Sequence[tuple[Tensor, Tensor]]  # p and q of each hidden layer, [B, n_m], or [B, R, n_m] with one for each row
 
 
-def _one_layer(last: LayerBall, j: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The maximum of f^{ij} for a network of one layer, whose rows i and j each move by eps |t| [B, P, K]."""
-    rows, constant = last.W - last.W[j][:, :, None], _difference_of_biases(last, j)
-    room, room_b = rounding(last)
-    e = (2 * last.eps + 4 * room).expand(constant.shape)
-    top = _maximum_over_input(rows.flatten(1, 2), e.flatten(1), a, b).view(constant.shape)
-    return top + constant + 4 * room_b
+class Rows(NamedTuple):
+    """Linear functions slope . z + eps ||z||_1 + constant of what enters a layer: [B, R, n], a number, [B, R]."""
+
+    slope: Tensor
+    eps: float
+    constant: Tensor
+
+    def only(self, which: Tensor) -> Rows:
+        return Rows(self.slope[:, which], self.eps, self.constant[:, which])
+
+    def to(self, dtype: torch.dtype) -> Rows:
+        return Rows(self.slope.to(dtype), self.eps, self.constant.to(dtype))
 
 
-def _linear(
-    hidden: Sequence[LayerBall], last: LayerBall, room: Tensor, j: Tensor, a: Tensor, b: Tensor, *ends: Tensor
-) -> Tensor:
-    """The linear bound for inputs in [a, b] and pre-activations between `ends`, p and q of each layer [B, P, K].
+class Linear(NamedTuple):
+    """A linear bound [B, R], and what it was made of, first hidden layer first."""
 
-    Behind a ReLU z >= 0, so the maximum over the weight box of lam . (V z) is lam . (W z) + eps ||lam||_1 ||z||_1,
-    linear in z: no relaxation is spent on products of weights and activations, only on the ReLUs.
+    bound: Tensor
+    shares: list[Tensor]  # what each unstable ReLU adds to the bound [B, R, n_m]
+    lam: list[Tensor]  # the coefficient of each pre-activation [B, R, n_m]
+    g: Tensor  # the coefficient of each input, the weight box apart [B, R, d]
+
+    def only(self, which: Tensor) -> Linear:
+        """Of some rows."""
+        shares, lam = ([t[:, which] for t in each] for each in (self.shares, self.lam))
+        return Linear(self.bound[:, which], shares, lam, self.g[:, which])
+
+
+def margin_rows(last: LayerBall, j: Tensor) -> Rows:
+    """The last layer's margins f_i - f_j for the pairs (i, j[b, p]) as rows [B, P * K]: both rows of W move by eps."""
+    if last.W.numel() * len(last.W) <= MOST:  # one table of all pairs, from which rows are taken
+        slope = (last.W - last.W[:, None])[j]
+    else:
+        slope = last.W - last.W[j][:, :, None]
+    b = last.W.new_zeros(len(last.W)) if last.b is None else last.b
+    constant = b - b[j][:, :, None] + 2 * last.beta
+    return Rows(slope.flatten(1, 2), 2 * last.eps, constant.flatten(1))
+
+
+def neuron_rows(ball: LayerBall, neurons: Tensor | None = None) -> Rows:
+    """A layer's pre-activations s, then -s, or those of some neurons, as rows [1, 2 n]."""
+    W = ball.W if neurons is None else ball.W[neurons]
+    b = W.new_zeros(len(W)) if ball.b is None else ball.b if neurons is None else ball.b[neurons]
+    return Rows(torch.cat([W, -W])[None], ball.eps, torch.cat([b, -b])[None] + ball.beta)
+
+
+def linear_bound(
+    hidden: Sequence[LayerBall],
+    rows: Rows,
+    boxes: Boxes,
+    a: Tensor,
+    b: Tensor,
+    *,
+    alpha: Sequence[Tensor] | None = None,
+    beta: Sequence[Tensor] | None = None,
+    outward: bool = True,
+) -> Linear:
+    """An upper bound of each row over inputs in [a, b] and admissible weights, pre-activations being in `boxes`.
+
+    `alpha` are the slopes below unstable ReLUs, by default 1 or 0, whichever is nearer to the ReLU on average. `beta`
+    [B, R, n_m] is added to the coefficients of the pre-activations: beta_i >= 0 where s_i >= 0 is known, <= 0 where
+    s_i <= 0 is, so that beta_i s_i >= 0 only raises the maximum. `outward` covers the rounding of all sums; without it
+    the value is to be climbed down on, not to be believed.
     """
-    boxes = list(zip(ends[::2], ends[1::2], strict=True))
-    slope, constant = _elided_rows(last, j)  # [B, P, K, n], [B, P, K]
-    shape = constant.shape
-    slope, constant = slope.flatten(1, 2), constant.flatten(1)
-    for ball, (p, q) in zip(hidden[:0:-1], boxes[:0:-1], strict=True):
-        lam, constant = _through_relu(ball, slope, constant, p, q)
-        slope = lam @ ball.W + ball.eps * _l1(lam)[..., None]
-    first = hidden[0]
-    lam, constant = _through_relu(first, slope, constant, *boxes[0])
-    mass = _l1(lam)
-    top = constant + _maximum_over_input(lam @ first.W, first.eps * mass, a, b)
-    farthest = torch.maximum(a.abs(), b.abs()).sum(-1, keepdim=True)
-    operations = sum(len(ball.W) + 8 for ball in (*hidden, last))
-    outward = operations * torch.finfo(a.dtype).eps * constant.abs() + room * mass * farthest
-    return (top + outward).reshape(shape)
+    slope, constant = rows.slope + (rows.eps if hidden else 0.0), rows.constant
+    spent, e = constant.abs(), torch.as_tensor(rows.eps, dtype=a.dtype, device=a.device).expand(constant.shape)
+    shares, lams = [], []
+    for m in range(len(hidden) - 1, -1, -1):
+        ball, (p, q) = hidden[m], (end if end.ndim == 3 else end[:, None] for end in boxes[m])
+        unstable = (p < 0) & (q > 0)
+        chord = q / (q - p).clamp(min=torch.finfo(p.dtype).tiny)
+        above = torch.where(unstable, chord, (p >= 0).to(p))
+        below = torch.where(unstable, (q > -p).to(p) if alpha is None else alpha[m], above)
+        rising = slope.clamp(min=0)
+        share = rising * torch.where(unstable, -p * chord, 0.0)
+        lam = rising * above + (slope - rising) * below
+        if beta is not None:
+            lam = lam + beta[m]
+        mass, added = lam.abs().sum(-1), share.sum(-1)
+        if outward:  # the chord is rounded too, which moves it by a share of its height
+            spent = spent + added + (slope.abs() * torch.where(unstable, torch.maximum(-p, q), 0.0)).sum(-1)
+        if ball.b is not None:
+            added = added + lam @ ball.b
+        constant = constant + added + ball.beta * mass
+        shares.append(share)
+        lams.append(lam)
+        e = ball.eps * mass
+        slope = lam @ ball.W + (e[..., None] if m else 0.0)
+    bound = constant + _maximum_over_input(slope, e, a, b)
+    if outward:
+        bound = bound + _outward(hidden, rows, spent, mass if hidden else None, a, b)
+    return Linear(bound, shares[::-1], lams[::-1], slope)
 
 
-def activation_boxes(hidden: Sequence[LayerBall], a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Bounds [p, q] of every hidden layer's pre-activations over the joint ball, each [B, n_m]."""
+def _outward(
+    hidden: Sequence[LayerBall], rows: Rows, spent: Tensor, mass: Tensor | None, a: Tensor, b: Tensor
+) -> Tensor:
+    """What covers the rounding that the widened radii do not: of the constant, and of the sum over inputs."""
+    farthest = torch.maximum(a.abs(), b.abs()).sum(-1)
+    farthest = farthest if a.ndim == 3 else farthest[:, None]
+    u = torch.finfo(a.dtype).eps
+    if not hidden:
+        return (rows.slope.shape[-1] + 8) * u * (rows.slope.abs().amax(-1) + rows.eps) * farthest + 8 * u * spent
+    operations = sum(len(ball.W) + 8 for ball in hidden) + rows.slope.shape[-1] + 8
+    return operations * u * spent + rounding(hidden[0])[0] * mass * farthest
+
+
+def interval_boxes(hidden: Sequence[LayerBall], a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Bounds [p, q] of every hidden layer's pre-activations over the joint ball by intervals alone, each [B, n_m]."""
     found, lower, upper = [], a, b
     for ball in hidden:
         p, q = layer_box(ball, lower, upper)
@@ -72,61 +140,47 @@ def activation_boxes(hidden: Sequence[LayerBall], a: Tensor, b: Tensor) -> list[
     return found
 
 
+def tight_boxes(hidden: Sequence[LayerBall], a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The same by linear bounds from each neuron back to the input, where these are tighter."""
+    found, lower, upper = [], a, b
+    for m, ball in enumerate(hidden):
+        p, q = layer_box(ball, lower, upper)
+        if m:
+            rows = neuron_rows(ball)
+            size = max(1, CHUNK // (a.shape[-1] * rows.constant.shape[-1]))
+            parts = chunks(size, a, b, *(end for ends in found for end in ends))
+            bound = torch.cat([linear_bound(hidden[:m], rows, pairs(ends), a_, b_).bound for a_, b_, *ends in parts])
+            p, q = torch.maximum(p, -bound[:, len(ball.W) :]), torch.minimum(q, bound[:, : len(ball.W)])
+        found.append((p, q))
+        lower, upper = p.relu(), q.relu()
+    return found
+
+
 def elided(last: LayerBall, p: Tensor, q: Tensor, j: Tensor) -> Tensor:
-    """max of v . z over z in rho([p, q]), with v = W^L_i - W^L_j + 2 eps_L: v^+ . u - v^- . l [B, P, K]."""
+    """max of v . z over z in rho([p, q]), with v = W^L_i - W^L_j + 2 eps_L: v^+ . u - v^- . l [B, P * K]."""
     lower, upper = p.relu(), q.relu()
-    v, constant = _elided_rows(last, j)
-    centre, radius = (lower + upper) / 2, (upper - lower) / 2
-    bound = torch.einsum("bpkn,bn->bpk", v, centre) + torch.einsum("bpkn,bn->bpk", v.abs(), radius)
+    slope, eps, constant = margin_rows(last, j)
+    v, centre, radius = slope + eps, (lower + upper) / 2, (upper - lower) / 2
+    bound = torch.einsum("brn,bn->br", v, centre) + torch.einsum("brn,bn->br", v.abs(), radius)
     room, room_b = rounding(last)
-    return bound + constant + 4 * (room * upper.sum(-1) + room_b)[:, None, None]
-
-
-def _elided_rows(last: LayerBall, j: Tensor) -> tuple[Tensor, Tensor]:
-    """The last layer as linear functions of z >= 0, weight box included: W^L_i - W^L_j + 2 eps_L, b_i - b_j + 2 beta_L.
-
-    For the pairs (i, j[b, p]): [B, P, K, n_{L-1}] and [B, P, K].
-    """
-    if last.W.numel() * len(last.W) <= MOST:  # one table of all pairs, from which rows are taken
-        return (last.W - last.W[:, None] + 2 * last.eps)[j], _difference_of_biases(last, j)
-    return last.W - last.W[j][:, :, None] + 2 * last.eps, _difference_of_biases(last, j)
-
-
-def _difference_of_biases(last: LayerBall, j: Tensor) -> Tensor:
-    """b_i - b_j + 2 beta_L for the pairs (i, j[b, p]) [B, P, K]."""
-    b = last.W.new_zeros(len(last.W)) if last.b is None else last.b
-    return b - b[j][:, :, None] + 2 * last.beta
-
-
-def _through_relu(ball: LayerBall, slope: Tensor, constant: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """slope . rho(s) <= lam . s + .. for s in [p, q]; the layer's bias joins the constant. [B, R, n], [B, R].
-
-    An unstable ReLU lies under the chord q (s - p) / (q - p) and above s or 0, whichever is nearer to it on average.
-    """
-    unstable, on = (p < 0) & (q > 0), (p >= 0).to(p)
-    chord = q / (q - p).clamp(min=torch.finfo(p.dtype).tiny)
-    above = torch.where(unstable, chord, on)
-    below = torch.where(unstable, (q > -p).to(p), on)
-    intercept = torch.where(unstable, -p * chord, torch.zeros_like(p))
-    rising = slope.clamp(min=0)
-    lam = rising * above[:, None] + (slope - rising) * below[:, None]
-    constant = constant + torch.einsum("brn,bn->br", rising, intercept) + ball.beta * _l1(lam)
-    return lam, constant if ball.b is None else constant + lam @ ball.b
+    return bound + constant + 4 * (room * upper.sum(-1) + room_b)[:, None]
 
 
 def _maximum_over_input(g: Tensor, e: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """sum_k max over t in [a_k, b_k] of g_k t + e |t|, reached at an end since each term is convex [B, R]."""
-    if (a >= 0).all():
+    one_box = a.ndim == 2  # for all rows
+    if one_box and (a >= 0).all():
         centre, radius, rising = (a + b) / 2, (b - a) / 2, g + e[..., None]
-        return (rising @ centre[..., None] + rising.abs() @ radius[..., None]).squeeze(-1)
-    at_a = g * a[:, None] + e[..., None] * a.abs()[:, None]
-    at_b = g * b[:, None] + e[..., None] * b.abs()[:, None]
-    return torch.maximum(at_a, at_b).sum(-1)
+        top = (rising @ centre[..., None]).squeeze(-1)
+        return top + (rising.abs() @ radius[..., None]).squeeze(-1) if radius.any() else top
+    a, b = (a[:, None], b[:, None]) if one_box else (a, b)
+    return torch.maximum(g * a + e[..., None] * a.abs(), g * b + e[..., None] * b.abs()).sum(-1)
 
 
 def chunks(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(t.split(rows) for t in tensors), strict=True)
 
 
-def _l1(lam: Tensor) -> Tensor:
-    return lam.abs().sum(-1)
+def pairs(ends: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """p, q, p, q, .. as boxes."""
+    return list(zip(ends[::2], ends[1::2], strict=True))

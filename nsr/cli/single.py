@@ -78,7 +78,7 @@ def contour_command(
     own store and measured there; only --store data/runs adds to those that are shipped.
     """
     with refusals():
-        rows = len(nsr.runs.measurement(kind).protocol.grid_x)
+        rows = nsr.runs.measurement(kind).shape[0]
         chosen = _chosen(run, store)
         home = store or _home(chosen, kind)
         with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:

@@ -1,6 +1,7 @@
 """Accuracy over a grid of budgets (eps_x, eps_w): attacked, certified, and its AUC."""
 
-from nsr.contour.contour import BRIEF, COARSE, FULL, GEOMETRIES, POINT, SMALL, Cell, Contour, Protocol
+from nsr.contour.contour import BRIEF, COARSE, FULL, GEOMETRIES, POINT, SMALL, Cell, Contour, Decided, Protocol
+from nsr.contour.deciding import plane
 from nsr.contour.measuring import attacked, certifiable, certified, measure, over_grid
 
 __all__ = [
@@ -12,10 +13,12 @@ __all__ = [
     "SMALL",
     "Cell",
     "Contour",
+    "Decided",
     "Protocol",
     "attacked",
     "certifiable",
     "certified",
     "measure",
     "over_grid",
+    "plane",
 ]

@@ -150,6 +150,47 @@ class Contour:
         return Contour(tuple(found["grid_x"]), tuple(found["grid_w"]), rows, found["geometry"])
 
 
+@dataclass(frozen=True)
+class Decided(Contour):
+    """A contour of the truth, weights being each image's own: `accuracy` is the share that is proved robust.
+
+    `verdicts[k]` is the plane of image k, cell after cell of grid_x[0], then of grid_x[1]: r(obust), b(roken), o(pen).
+    """
+
+    verdicts: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(
+        grid_x: Sequence[float], grid_w: Sequence[float], verdicts: Sequence[str], geometry: str = "absolute"
+    ) -> Decided:
+        """The contour of these planes."""
+        shape = len(grid_x), len(grid_w)
+        rows = tuple(map(tuple, _share(verdicts, "r", shape).tolist()))
+        return Decided(tuple(map(float, grid_x)), tuple(map(float, grid_w)), rows, geometry, tuple(verdicts))
+
+    @property
+    def possible(self) -> Contour:
+        """The share that is robust or open: the truth lies between `accuracy` and this."""
+        most = tuple(map(tuple, (1 - self.share("b")).tolist()))
+        return Contour(self.grid_x, self.grid_w, most, self.geometry)
+
+    @property
+    def open(self) -> float:
+        """The mean share of images left open, over the cells of the grid."""
+        return float(self.share("o").mean())
+
+    def share(self, verdict: str) -> np.ndarray:
+        """The share of images with this verdict, r, b or o, in each cell."""
+        return _share(self.verdicts, verdict, (len(self.grid_x), len(self.grid_w)))
+
+
+def _share(verdicts: Sequence[str], verdict: str, shape: tuple[int, int]) -> np.ndarray:
+    if not verdicts or {len(plane) for plane in verdicts} != {shape[0] * shape[1]}:
+        raise ValueError(f"verdicts must be one letter a cell for each image, {shape[0]} x {shape[1]} cells")
+    letters = np.array([list(plane) for plane in verdicts])
+    return (letters == verdict).mean(0).reshape(shape)
+
+
 def check_grids(grid_x: Sequence[float], grid_w: Sequence[float], geometry: str) -> None:
     if geometry not in GEOMETRIES:
         raise ValueError(f"unknown geometry {geometry!r}: choose one of {', '.join(GEOMETRIES)}")

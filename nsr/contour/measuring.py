@@ -65,7 +65,7 @@ def certified(
     grid_x: Sequence[float],
     grid_w: Sequence[float],
     *,
-    method: str = "crown",
+    method: str = "tight",
     box: Box | None = UNIT,
     geometry: str = "absolute",
     workers: int | None = None,
@@ -104,7 +104,7 @@ def certifiable(
     y: Tensor,
     budgets: Sequence[Budget],
     *,
-    method: str = "crown",
+    method: str = "tight",
     box: Box | None = UNIT,
 ) -> list[float]:
     """The share of inputs certified inside each budget, in float64."""

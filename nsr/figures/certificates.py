@@ -23,7 +23,7 @@ LOOKS = {
     "repaired": ("R1 repaired", style.ORANGE, "--", 3.6, "o"),
     "telescoped": ("R3 telescoped", style.AMBER, "-.", 1.6, "s"),
     "interval": ("R4 interval", style.SKY, "-", 2.0, "D"),
-    "crown": ("R5 CROWN", style.BLUE, "-", 2.0, "^"),
+    "linear": ("R5 CROWN", style.BLUE, "-", 2.0, "^"),
     ATTACKED: ("attacked", style.BLACK, "-", 2.0, "*"),
 }
 HALF = 50  # % whose line is drawn for every method
@@ -69,7 +69,7 @@ def certified_accuracy(
         look = dict(zip(("label", "color", "linestyle", "linewidth", "marker"), LOOKS[method], strict=True))
         look |= {"markevery": 3, "markersize": 5, "zorder": 4 if method == PRINTED else 3}
         right.plot(radii, 100 * np.array(share), **look)
-    safe, open_to = (100 * np.array(shares[method]) for method in ("crown", ATTACKED))
+    safe, open_to = (100 * np.array(shares[method]) for method in ("linear", ATTACKED))
     right.fill_between(radii, safe, open_to, color="0.9", zorder=0, label="not decided")
     right.set(
         xscale="log", xlabel=f"input radius {style.RADIUS_X},\n{_slope(line)}", ylabel="test images (%)", ylim=(-2, 102)

@@ -80,14 +80,14 @@ def write_rows(folder: Path, name: str, rows: Sequence[Sequence[float]], code: M
 def read_rows(folder: Path, name: str) -> list[list[float]]:
     """The finished rows of this contour of these weights, none before the first."""
     found = _cells(folder, name, code_at_first_use(deciding(name), paths.PACKAGE)).read()
-    width = len(MEASUREMENTS[name].grid_w)
+    width = MEASUREMENTS[name].shape[1]
     return [[found[i, j] for j in range(width)] for i in range(len(found) // width)]
 
 
 def _cells(folder: Path, name: str, code: Mapping[str, str]) -> Cells:
     what = MEASUREMENTS[name]
     belongs = {"protocol": what.record, "weights": read_provenance(folder)["files"][WEIGHTS], "code": code}
-    return Cells(rows_path(folder, name), belongs, (len(what.protocol.grid_x), len(what.grid_w)))
+    return Cells(rows_path(folder, name), belongs, what.shape)
 
 
 def under_way(*stores: Path) -> Iterator[Path]:
@@ -103,9 +103,7 @@ def how_far(folder: Path) -> str:
     """In words: what is finished of what is under way in this folder."""
     if (folder / WEIGHTS).exists():
         names = (path.name.partition(".")[0] for path in _unfinished(folder))
-        return ", ".join(
-            f"{n}: {len(read_rows(folder, n))} of {len(MEASUREMENTS[n].protocol.grid_x)} rows" for n in names
-        )
+        return ", ".join(f"{n}: {len(read_rows(folder, n))} of {MEASUREMENTS[n].shape[0]} rows" for n in names)
     if not (folder / CHECKPOINT).exists():
         raise StoreError(f"{folder}: has no weights; remove it, or train it again")
     state, begun = _opened(folder / CHECKPOINT)

@@ -31,7 +31,12 @@ ROLES = {
     "theory.theorem": "theory/theorem.py",
     "certify.margins": "certify/margins.py",
     "certify.linear": "certify/linear.py",
+    "certify.branching": "certify/branching.py",
+    "certify.leaf": "certify/leaf.py",
+    "certify.witness": "certify/witness.py",
+    "certify.exact": "certify/exact.py",
     "contour.measure": "contour/measuring.py",
+    "contour.decide": "contour/deciding.py",
     "training.loss": "training/loss.py",
     "training.loop": "training/loop.py",
 }
@@ -41,6 +46,8 @@ _BOUNDS = ("theory.norms", "theory.boxes", "theory.theorem", "certify.margins")
 TRAINING = (*_COMMON, *_ASCENT, *_BOUNDS, "training.loss", "training.loop")
 ATTACKING = (*_COMMON, *_ASCENT, "attack.joint", "attack.offsets", "contour.measure")
 CERTIFYING = (*_COMMON, *_BOUNDS, "certify.linear", "contour.measure")
+_SEARCH = ("certify.branching", "certify.leaf", "certify.witness", "certify.exact", "attack.offsets", "contour.decide")
+DECIDING = (*_COMMON, *_BOUNDS, "certify.linear", *_SEARCH)
 
 
 def code_digests(roles: Sequence[str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ from nsr.training import CollapseError, Method, State
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work on one run: an epoch of training, or one row of cells of a contour."""
+    """A piece of work on one run: an epoch of training, a row of cells of a contour, or the plane of one image."""
 
     spec: Spec
     what: str  # "training", or the name of a contour
@@ -100,7 +100,7 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
         what = measurement(name)
         if name not in known["contours"]:
             W = unpacked_weights(verified(folder, WEIGHTS, known["files"][WEIGHTS]))
-            return Job(spec, name, measure_row, (spec, W, what, read_rows(folder, name)))
+            return Job(spec, name, measure_piece, (spec, W, what, read_rows(folder, name)))
         _refuse_other_protocol(folder / "contours" / f"{name}.json", what)
     return None
 
@@ -139,11 +139,14 @@ def _keep_row(folder: Path, name: str, rows: list[list[float]], by: dict[str, An
     what, known = MEASUREMENTS[name], read_provenance(folder)
     if name in known["contours"] or len(read_rows(folder, name)) >= len(rows):
         return
-    if len(rows) < len(what.protocol.grid_x):
+    if len(rows) < what.shape[0]:
         write_rows(folder, name, rows, by["code"])
         return
     # on one line, as there are many contours: indented, each is twice as long
-    content = json.dumps({**what.record, "accuracy": rows}, separators=(",", ":")).encode() + b"\n"
+    found = (
+        {"verdicts": ["".join(map(LETTERS.get, row)) for row in rows]} if what.method == "exact" else {"accuracy": rows}
+    )
+    content = json.dumps({**what.record, **found}, separators=(",", ":")).encode() + b"\n"
     part = {key: value for key, value in by.items() if key != "seconds"}  # of one row
     grown = {**known, "contours": {**known["contours"], name: part}}
     write_run(folder, grown, {f"contours/{name}.json": content})
@@ -152,7 +155,7 @@ def _keep_row(folder: Path, name: str, rows: list[list[float]], by: dict[str, An
 
 def _refuse_other_protocol(path: Path, what: Measurement) -> None:
     record = parsed(path)
-    record.pop("accuracy", None)
+    record = {key: value for key, value in record.items() if key not in ("accuracy", "verdicts")}
     if record != what.record:
         raise StoreError(f"{path}: was measured by another protocol; remove its run to measure it again")
 
@@ -177,10 +180,16 @@ def train_epoch(spec: Spec, state: State | None) -> State:
     return replace(reached, history=(*before, {**last, "validation": _accuracy(logits, parts.validation)}))
 
 
-def measure_row(spec: Spec, W: Weights, what: Measurement, rows: Sequence[Sequence[float]]) -> list[float]:
-    """The accuracies of the next row of cells, behind the `rows` that are known."""
+LETTERS = {1.0: "r", 0.0: "b", 0.5: "o"}  # verdicts, and the numbers that stand for them while a contour is unfinished
+
+
+def measure_piece(spec: Spec, W: Weights, what: Measurement, rows: Sequence[Sequence[float]]) -> list[float]:
+    """The accuracies of the next row of cells, or the verdicts on the next image, behind the `rows` that are known."""
     part: Split = getattr(_data(spec.dataset), what.part)
     samples, network = part.first(min(what.protocol.images, len(part))), mlp(W)
+    if what.method == "exact":
+        numbers = {letter: number for number, letter in LETTERS.items()}
+        return [numbers[letter] for letter in what.plane(network, samples, len(rows))]
     eps_x, found = what.protocol.grid_x[len(rows)], []
     for j, radius in enumerate(what.grid_w):
         dead = what.inherits and (0 in found or any(row[j] == 0 for row in rows))

@@ -1,4 +1,4 @@
-"""What is measured of a run: the kinds of contours, each an attack or certificates over a grid of budgets."""
+"""What is measured of a run: the kinds of contours, each an attack, certificates or the truth over a grid."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from nsr.attack.offsets import by_neuron
 from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Protocol
 from nsr.data import Split
 from nsr.network import Network
-from nsr.runs.code_digest import ATTACKING, CERTIFYING, TRAINING
+from nsr.runs.code_digest import ATTACKING, CERTIFYING, DECIDING, TRAINING
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One kind of contour: who attacks (None: certificates), over which grid, on how many test images."""
+    """One kind of contour: who attacks, or else the method that certifies, over which grid, on how many images.
+
+    The method "exact" decides every image's whole plane, with a limit of `seconds` for each question.
+    """
 
     protocol: Protocol
     attack: Attack | None = None
     geometry: str = "absolute"
     part: str = "test"  # of the data set
     images_per_W: int | None = None  # whom one W_hat serves: all images (None), or each its own (1)
+    method: str | None = None
+    seconds: float | None = None
 
     @property
     def grid_w(self) -> tuple[float, ...]:
@@ -32,8 +37,12 @@ class Measurement:
     @property
     def words(self) -> tuple[str, str, str]:
         """What this kind of contour is called in the book: who attacks, in which radii, whom one W_hat serves."""
-        attackers = {None: "certified", PAPER: "paper's attack", STRONG: "strong attack"}
-        who = attackers.get(self.attack) or f"brief attack of {self.attack.members[0].steps} steps"
+        methods = {"linear": "certified", "tight": "certified over tight boxes", "exact": "decided exactly"}
+        attackers = {PAPER: "paper's attack", STRONG: "strong attack"}
+        if self.attack is None:
+            who = methods[self.method]
+        else:
+            who = attackers.get(self.attack) or f"brief attack of {self.attack.members[0].steps} steps"
         return who, f"{self.geometry} radii", "" if self.images_per_W is None else "weights of its own for each image"
 
     @property
@@ -47,11 +56,23 @@ class Measurement:
         is reported as it comes out, whatever the truth."""
         return self.attack != PAPER
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many pieces of work it is, and how many numbers each gives: rows of cells, or the plane of an image."""
+        rows, columns = len(self.protocol.grid_x), len(self.grid_w)
+        return (self.protocol.images, rows * columns) if self.method == "exact" else (rows, columns)
+
+    def plane(self, network: Network, samples: Split, k: int) -> str:
+        """The verdicts on image number k in every cell of the grid."""
+        x, y = samples.x[k : k + 1], samples.y[k : k + 1]
+        grids = self.protocol.grid_x, self.grid_w
+        return contour.plane(network, x, y, *grids, geometry=self.geometry, seconds=self.seconds)
+
     def cell(self, network: Network, samples: Split, eps_x: float, radius: float) -> float:
         """The accuracy in one cell of the grid."""
         xi = GEOMETRIES[self.geometry](eps_x, radius, network)
         if self.attack is None:
-            (found,) = contour.certifiable(network, samples.x, samples.y, [xi])
+            (found,) = contour.certifiable(network, samples.x, samples.y, [xi], method=self.method)
         else:
             net = by_neuron(network) if self.images_per_W == 1 else network
             (found,) = contour.attacked(net, samples.x, samples.y, [xi], self.attack, images_per_W=self.images_per_W)
@@ -63,18 +84,22 @@ class Measurement:
 
 
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
+TRUTH = replace(SMALL, images=100)  # whom the exact decisions and what they are held against are measured on
 MEASUREMENTS: dict[str, Measurement] = {
     "paper": Measurement(BRIEF, PAPER),
     "strong": Measurement(BRIEF, STRONG),
     "relative": Measurement(BRIEF, STRONG, "relative"),
     "per_sample": Measurement(BRIEF, STRONG, images_per_W=1),
-    "certified": Measurement(SMALL),
+    "certified": Measurement(SMALL, method="linear"),
+    "exact": Measurement(TRUTH, method="exact", seconds=10.0),
+    "tight": Measurement(TRUTH, method="tight"),
+    "own": Measurement(TRUTH, STRONG, images_per_W=1),
     "small": Measurement(SMALL, STRONG),
     "full": Measurement(FULL, PAPER),
     "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),
     # what the numbers of the methods are chosen by: a brief scale-free attack, and certificates
     "validation": Measurement(FEW_CELLS, Attack((replace(STRONG.members[-1], steps=50),)), part="validation"),
-    "validation_certified": Measurement(SMALL, part="validation"),
+    "validation_certified": Measurement(SMALL, method="linear", part="validation"),
 }
 
 
@@ -89,4 +114,6 @@ def deciding(what: str) -> tuple[str, ...]:
     """The roles of the code that decides the numbers of a "training" or of a kind of contour."""
     if what == "training":
         return TRAINING
-    return CERTIFYING if measurement(what).attack is None else ATTACKING
+    if measurement(what).attack is not None:
+        return ATTACKING
+    return DECIDING if measurement(what).method == "exact" else CERTIFYING

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nsr import paths
 from nsr.attack import PAPER
-from nsr.contour import Contour
+from nsr.contour import Contour, Decided
 from nsr.files import StoreError, digested, locked, read_digested, sha256, write_whole
 from nsr.network import Network, Weights, mlp
 from nsr.runs.code_digest import changed_roles
@@ -72,9 +72,11 @@ def load(folder: Path) -> Run:
 
 def _contour(content: bytes) -> Contour:
     record = json.loads(content)
-    protocol, rows = record["protocol"], tuple(map(tuple, record["accuracy"]))
-    grid_w = protocol["grid_w"] if record["geometry"] == "absolute" else protocol["grid_r"]
-    return Contour(tuple(protocol["grid_x"]), tuple(grid_w), rows, record["geometry"])
+    protocol, geometry = record["protocol"], record["geometry"]
+    grids = tuple(protocol["grid_x"]), tuple(protocol["grid_w"] if geometry == "absolute" else protocol["grid_r"])
+    if "verdicts" in record:
+        return Decided.of(*grids, record["verdicts"], geometry)
+    return Contour(*grids, tuple(map(tuple, record["accuracy"])), geometry)
 
 
 # what there is ------------------------------------------------------------------------------------------------------

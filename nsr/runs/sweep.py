@@ -42,9 +42,7 @@ class Order:
 
     @property
     def jobs(self) -> int:
-        return self.spec.method.epochs + sum(
-            len(nsr.runs.MEASUREMENTS[name].protocol.grid_x) for name in self.measurements
-        )
+        return self.spec.method.epochs + sum(nsr.runs.MEASUREMENTS[name].shape[0] for name in self.measurements)
 
 
 @dataclass

@@ -105,6 +105,7 @@ def test_every_module_that_training_and_measuring_import_has_a_role():
         (code_digest.TRAINING, ("training/loop.py", "data.py")),
         (code_digest.ATTACKING, ("attack/joint.py", "attack/offsets.py", "data.py")),
         (code_digest.CERTIFYING, ("certify/margins.py", "data.py")),
+        (code_digest.DECIDING, ("contour/deciding.py", "data.py")),
     ):
         assert set().union(*map(imported, roots)) - idle <= {code_digest.ROLES[role] for role in roles}
 

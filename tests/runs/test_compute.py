@@ -158,10 +158,10 @@ def test_cells_behind_a_dead_one_are_skipped_unless_the_attack_is_the_paper_s(at
         return 0.0 if eps_x >= 0.1 and radius >= 0.01 else 0.5
 
     monkeypatch.setattr(Measurement, "cell", dead_from_the_middle)
-    what, W = Measurement(WIDE, attack), (torch.zeros(10, 64),)
+    what, W = Measurement(WIDE, attack, method=None if attack else "linear"), (torch.zeros(10, 64),)
     rows: list[list[float]] = []
     for _ in WIDE.grid_x:
-        rows.append(compute.measure_row(tiny.spec(), W, what, rows))
+        rows.append(compute.measure_piece(tiny.spec(), W, what, rows))
     assert rows == [[0.5, 0.5, 0.5], [0.5, 0.0, 0.0], [0.5, 0.0, 0.0]]
     skipped = {(0.1, 0.02), (0.2, 0.01), (0.2, 0.02)}
     every = {(eps_x, eps_w) for eps_x in WIDE.grid_x for eps_w in WIDE.grid_w}

@@ -133,7 +133,9 @@ def test_contours_are_loaded_as_they_are_stored_and_those_of_strong_attacks_show
     folder, kinds = store / tiny.spec().folder, {"paper": PAPER, "relative": STRONG, "certified": None}
     provenance = json.loads((folder / "provenance.json").read_bytes())
     for name, attack in kinds.items():
-        monkeypatch.setitem(nsr.runs.MEASUREMENTS, name, Measurement(tiny.GRID, attack))
+        monkeypatch.setitem(
+            nsr.runs.MEASUREMENTS, name, Measurement(tiny.GRID, attack, method=None if attack else "linear")
+        )
         path = folder / "contours" / f"{name}.json"
         path.write_text(json.dumps(json.loads(path.read_bytes()) | {"accuracy": [[0.9, 0.2], [0.5, 0.6]]}))
         provenance["files"][f"contours/{name}.json"] = files.sha256(path.read_bytes())

@@ -20,7 +20,7 @@ from nsr.training import METHODS, PANELS
 
 PART = {"code": {"train": "aaaa"}, "data": {"images": "0123456789"}, "package": "0.1.0", "seconds": 1.0}
 TINY = Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.01), (0.0, 0.1), images=30), Attack((Ascent(5),)))
-SURE = replace(TINY, attack=None)
+SURE = replace(TINY, attack=None, method="tight")
 KINDS = ("paper", "full", "strong", "relative", "per_sample")
 
 
