@@ -162,8 +162,8 @@ def test_a_float32_network_is_decided_as_the_float64_network_of_its_values() -> 
     for tiny, factor in crossings()[:5]:
         single, double = (asked(tiny, factor=factor, dtype=dtype) for dtype in (torch.float32, torch.float64))
         assert single.x_hat.dtype == torch.float64 and all(V.dtype == torch.float64 for V in single.W_hat)
-        for one, other in zip((*single[:3], single.bound), (*double[:3], double.bound), strict=True):
-            torch.testing.assert_close(one, other)
+        for field in ("robust", "broken", "bound", "x_hat", "W_hat"):
+            torch.testing.assert_close(getattr(single, field), getattr(double, field))
 
 
 # --- what follows from being the truth ------------------------------------------------------------------------------
