@@ -3,8 +3,8 @@
     python benchmarks/exact.py [--images 30] [--limit 60] [--seed 0]
 
 Both decide the same images of stored networks, one after the other, so that whatever else the machine does falls on
-both alike: images that the prediction and tight linear bounds leave undecided, drawn over networks and cells. The solver
-stops at `--limit` seconds an image, so ratios above are at least what is printed. One thread each.
+both alike: images that the prediction and tight linear bounds leave undecided, drawn over networks and cells. Both stop
+at `--limit` seconds an image, so where only the solver did the ratio is at least what is printed. One thread each.
 """
 
 from __future__ import annotations
