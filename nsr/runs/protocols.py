@@ -84,14 +84,14 @@ class Measurement:
 
 
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
-TRUTH = replace(SMALL, images=100)  # whom the exact decisions and what they are held against are measured on
+TRUTH = replace(SMALL, images=50)  # whom the exact decisions and what they are held against are measured on
 MEASUREMENTS: dict[str, Measurement] = {
     "paper": Measurement(BRIEF, PAPER),
     "strong": Measurement(BRIEF, STRONG),
     "relative": Measurement(BRIEF, STRONG, "relative"),
     "per_sample": Measurement(BRIEF, STRONG, images_per_W=1),
     "certified": Measurement(SMALL, method="linear"),
-    "exact": Measurement(TRUTH, method="exact", seconds=10.0),
+    "exact": Measurement(TRUTH, method="exact", seconds=3.0),
     "tight": Measurement(TRUTH, method="tight"),
     "own": Measurement(TRUTH, STRONG, images_per_W=1),
     "small": Measurement(SMALL, STRONG),

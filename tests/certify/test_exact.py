@@ -14,7 +14,8 @@ from exact_oracles import Tiny
 from torch import nn
 
 from nsr import Budget, Network, attack, certify, mlp, mlp_init
-from nsr.certify import METHODS
+from nsr.certify import METHODS, leaf
+from nsr.certify.leaf import Leaf
 
 SOUND = tuple(method for method in METHODS if method != "printed")
 TIE = 1e-9  # a worst margin closer to 0 than this may stay open
@@ -61,6 +62,7 @@ def agree(worst: np.ndarray, said, tie: float = TIE) -> bool:
 # --- the truth ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_verdicts_of_tiny_networks_are_what_every_activation_pattern_says() -> None:
     for k, case in enumerate(cases()):
         assert agree(case.worst, case.said), (k, case)
@@ -77,6 +79,7 @@ def test_verdicts_of_larger_networks_are_what_a_general_solver_says(seed: int) -
     assert agree(worst, asked(tiny), tie=1e-5)  # the solver's tolerances decide none but those
 
 
+@pytest.mark.slow
 def test_the_bound_lies_above_the_truth_and_below_zero_where_an_input_is_robust() -> None:
     for case in cases():
         bound = case.said.bound.numpy()
@@ -93,6 +96,7 @@ def outside(hat: np.ndarray, centre: np.ndarray, radius: float) -> bool:
     return bool((np.abs(hat - centre) > radius + ulp).any())
 
 
+@pytest.mark.slow
 def test_witnesses_are_admissible_and_misclassified_in_plain_float64() -> None:
     shown = 0
     for tiny, _, said in cases():
@@ -150,6 +154,7 @@ def crossings() -> list[tuple[Tiny, float]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_millionth_of_the_radii_decides_in_either_precision(dtype: torch.dtype) -> None:
     for tiny, factor in crossings():
@@ -190,9 +195,27 @@ def test_one_layer_is_broken_where_float32_cannot_tell_its_corner_from_a_point_i
     assert worst == pytest.approx(3.5e-6, rel=1e-3) and agree(worst, asked(tiny))
 
 
+@pytest.mark.slow
+def test_a_solver_that_lies_about_leaves_makes_no_verdict_false(monkeypatch) -> None:
+    """Its points are looked at and its multipliers bounded anew: what it says can only leave an input open."""
+    generator = torch.Generator().manual_seed(0)
+
+    def lie(chain, rows, row, sign):
+        lies = [torch.randn(n, generator=generator, dtype=torch.float64) for n in (chain.a.shape[1], *chain.sizes)]
+        return Leaf(lies[0], lies[1:], 9 * torch.rand(sum(chain.sizes), generator=generator, dtype=torch.float64))
+
+    for answer in (lie, lambda *_: None):
+        monkeypatch.setattr(leaf, "solve", answer)
+        for case in cases()[:40]:
+            said = asked(case.tiny)
+            assert not (said.robust.numpy() & (case.worst > TIE)).any()
+            assert not (said.broken.numpy() & (case.worst < -TIE)).any()
+
+
 # --- what follows from being the truth ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_robust_stays_so_at_smaller_radii_and_what_is_broken_at_larger_ones() -> None:
     generator = np.random.default_rng(4)
     for tiny, worst, said in cases()[:80]:
