@@ -141,6 +141,54 @@ def test_a_dense_net_gets_a_certified_contour_below_the_attacked_ones(models, tr
         assert found["certified"].accuracy[i][j] <= min(found[name].accuracy[i][j] for name in (*QUICK, "own"))
 
 
+def test_the_truth_lies_between_certificates_and_attack_on_the_same_samples(odd, tmp_path):
+    what = assess.plan(eps_x=0.02, eps_w=0.004, points=2, decided=3, seconds=0.1)
+    found = judged(odd, "Normalised", tmp_path, what)
+    layers = assess.layers(found.truth)
+    assert [*layers] == ["certified", "exact", "possible", "own"] and len(found.truth["exact"].verdicts) == 3
+    assert (np.diff([c.array for c in layers.values()], axis=0) >= 0).all()
+    assert found.contours["own"] != found.truth["own"]  # which is of fewer samples
+    text = (tmp_path / "assessment.json").read_text()
+    assert Assessment.from_json(text) == replace(found, settings=json.loads(text)["settings"])
+    assert json.loads(text)["auc of the decided samples"] == {name: c.auc for name, c in layers.items()}
+    high = replace(found.truth["certified"], accuracy=((1.0, 1.0), (1.0, 1.0)))
+    out_of_order = replace(found, truth={**found.truth, "certified": high})
+    assert "of the decided samples more are certified than proved robust, which rounding may do" in out_of_order.flags
+    assert not any("rounding" in flag for flag in found.flags)
+
+
+def test_interrupted_verdicts_are_taken_up_image_by_image_and_by_more_images(models, trained, tmp_path):
+    what = assess.plan(eps_x=0.01, eps_w=0.002, points=2, strong=False, certify=False, decided=3, seconds=2.0)
+    told, again = [], {"weights": trained}
+
+    def stop(planes: list[str], settled: int) -> None:
+        told.append((len(planes), settled))
+        if len(planes) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judged(models, "dense", tmp_path, what, **again, on_plane=stop)
+    path = tmp_path / "cells" / "exact.json"
+    before = json.loads(path.read_bytes())["planes"]
+    assert len(before) == 2 and any(settled for _, settled in told) and not (tmp_path / "assessment.json").exists()
+    asked = []
+    more = replace(what, decided=4)
+    found = judged(
+        models, "dense", tmp_path, more, **again, on_plane=lambda planes, at: asked.append((len(planes), at))
+    )
+    assert [*before.values()] == [*found.truth["exact"].verdicts[:2]] and len(found.truth["exact"].verdicts) == 4
+    assert not any(settled for images, settled in asked if images < 2)  # nothing is asked twice
+    (tmp_path / "cells" / "paper.json").unlink()
+    others = (replace(what, seconds=3.0), "settings", again), (replace(what, grid_w=(0.0, 0.001)), "grid", again)
+    for other, word, how in (*others, (what, "network", {})):
+        with pytest.raises(StoreError, match=f"exact.json: was begun with other {word}; remove it"):
+            judged(models, "dense", tmp_path, other, **how)
+    assert not (tmp_path / "cells" / "paper.json").exists()  # it is found before anything is computed
+    path.write_bytes(path.read_bytes().replace(b'"r', b'"b', 1))
+    with pytest.raises(StoreError, match="has been changed since it was written"):
+        judged(models, "dense", tmp_path, what, **again)
+
+
 def test_every_switch_of_a_plan_is_obeyed(models, tmp_path):
     plain = assess.plan(points=2, strong=False, certify=False, geometry="relative")
     found = judged(models, "dense", tmp_path, plain).contours

@@ -6,10 +6,12 @@ What cannot be judged is refused in one line, before anything is computed or wri
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,20 +24,33 @@ from nsr.assess.loading import AssessError, load_model, load_samples, logits, re
 from nsr.attack import PAPER, STRONG, Attack, survivors
 from nsr.attack.offsets import by_neuron
 from nsr.budget import UNIT, Box, Budget
-from nsr.contour import COARSE, GEOMETRIES, Cell, Contour, attacked, certifiable, over_grid
-from nsr.contour.stored import Cells, digest
+from nsr.certify import exact
+from nsr.contour import (
+    COARSE,
+    GEOMETRIES,
+    Cell,
+    Contour,
+    attacked,
+    certifiable,
+    decided,
+    over_grid,
+    verdict_file,
+)
+from nsr.contour.stored import Cells, Planes, digest
 from nsr.data import Split
 from nsr.figures.contours import contours as drawn
 from nsr.files import StoreError, refuse_unwritable, write_whole
 from nsr.network import Network, Weights
-from nsr.runs.code_digest import ATTACKING, CERTIFYING, code_digests
+from nsr.runs.code_digest import ATTACKING, CERTIFYING, DECIDING, code_digests
 
 __all__ = [
     "Assessment",
     "AssessError",
     "Plan",
     "assess",
+    "decide",
     "estimate",
+    "layers",
     "load_model",
     "load_samples",
     "measure",
@@ -51,8 +66,13 @@ NAMES = {
     "strong": "strong attack",
     "own": "strong, own weights",
     "certified": "certified",
+    "exact": "proved robust",
+    "possible": "robust or open",
 }
+BOUNDS = "certified", "own"  # what the truth lies between
 IMAGES = COARSE.images
+DECIDED = 20  # samples that are decided exactly, each a search of its own
+SECONDS = 10.0  # for each question of a search
 POINTS = len(COARSE.grid_x)
 MOST_POINTS = 1_000  # a side
 LEAST, MOST = 1e-30, 1e30  # radii that float32 holds, steps of a grid and products with a few weights included
@@ -64,6 +84,7 @@ DEAD = 1 / 8  # the share of them without a gradient from which on a cell is fla
 DETACHED = " (is there a detach, a no_grad or a cache in its forward?)"
 
 Watch = Callable[[str, int, int], None]  # (curve, cells done, cells in all)
+OnPlane = Callable[[Sequence[str], int], None]  # (planes of verdicts so far, cells settled of the next)
 Shares = Callable[[Sequence[Budget]], list[float]]
 
 
@@ -72,6 +93,7 @@ class Plan:
     """The grid, what grid_w means, which tensors move, and what is measured besides the paper's attack.
 
     `certify=None` certifies where that is possible, that is dense ReLU networks, perhaps behind a normalisation.
+    The first `decided` samples are decided exactly, within `seconds` a question.
     """
 
     grid_x: tuple[float, ...]
@@ -81,6 +103,8 @@ class Plan:
     certify: bool | None = None
     box: Box = UNIT
     only: str | None = None
+    decided: int = 0
+    seconds: float = SECONDS
 
     def threat(self, network: Network, eps_x: float, radius: float) -> Budget:
         return GEOMETRIES[self.geometry](eps_x, radius, network, self.only)
@@ -110,6 +134,7 @@ class Assessment:
     dead: tuple[tuple[float, ...], ...] = ()  # share of probed inputs without a usable gradient, cell by cell
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] | None = None
+    truth: Mapping[str, Contour] = field(default_factory=dict)  # of the samples that are decided exactly, by name
 
     @property
     def clean(self) -> float:
@@ -131,20 +156,38 @@ class Assessment:
             above = (c for c in paper.disagreements(strong) if strong.array[c] > paper.array[c])
             found["the strong attack leaves over a point more than the paper's"] = tuple(above)
         weak = ((i, j) for i, row in enumerate(self.dead) for j, share in enumerate(row) if share >= DEAD)
+        for (less, low), (more, high) in itertools.pairwise(layers(self.truth).items()):
+            above = (c for c in low.disagreements(high, by=0.0) if low.array[c] > high.array[c])
+            found[f"of the decided samples more are {NAMES[less]} than {NAMES[more]}, which rounding may do"] = tuple(
+                above
+            )
         found["gradients vanish or are not finite, so what is left may be no robustness"] = tuple(weak)
         return {what: cells for what, cells in found.items() if cells}
 
     def to_json(self) -> str:
         """Everything, AUCs and flags included, for people and for `from_json`."""
-        auc = {name: contour.auc for name, contour in self.contours.items()}
-        return json.dumps({**asdict(self), "clean": self.clean, "auc": auc, "flags": self.flags}, indent=1)
+        auc, truth = ({n: c.auc for n, c in part.items()} for part in (self.contours, layers(self.truth)))
+        follows = {"clean": self.clean, "auc": auc, "auc of the decided samples": truth, "flags": self.flags}
+        return json.dumps({**asdict(self), **follows}, indent=1)
 
     @staticmethod
     def from_json(text: str) -> Assessment:
         found = json.loads(text)
-        contours = {name: Contour.from_json(json.dumps(part)) for name, part in found["contours"].items()}
+        contours, truth = (
+            {name: Contour.from_json(json.dumps(part)) for name, part in found.get(kind, {}).items()}
+            for kind in ("contours", "truth")
+        )
         dead, notes = tuple(map(tuple, found["dead"])), tuple(found["notes"])
-        return Assessment(found["model"], found["data"], found["images"], contours, dead, notes, found["settings"])
+        words = found["model"], found["data"], found["images"]
+        return Assessment(*words, contours, dead, notes, found["settings"], truth)
+
+
+def layers(truth: Mapping[str, Contour]) -> dict[str, Contour]:
+    """Of the decided samples, each a lower bound of the next: certified, robust, robust or open, left by an attack."""
+    if "exact" not in truth:
+        return {}
+    found = {**truth, "possible": truth["exact"].possible}
+    return {name: found[name] for name in ("certified", "exact", "possible", "own") if name in found}
 
 
 def plan(
@@ -157,6 +200,8 @@ def plan(
     certify: bool | None = None,
     box: Box = UNIT,
     only: str | None = None,
+    decided: int = 0,
+    seconds: float = SECONDS,
 ) -> Plan:
     """A grid of `points` x `points` budgets from 0 to (eps_x, eps_w), which default to the book's coarse protocol."""
     if geometry not in GEOMETRIES:
@@ -170,8 +215,14 @@ def plan(
         raise AssessError(f"a grid needs at least two points a side and takes {MOST_POINTS:,}, got {points}")
     if not -MOST < box[0] < box[1] < MOST:
         raise AssessError(f"the box must be low,high with low < high, got {box[0]:g},{box[1]:g}")
+    if decided < 0:
+        raise AssessError(f"the number of samples to decide exactly must not be negative, got {decided}")
+    if not 0 < seconds < math.inf:
+        raise AssessError(f"the seconds for a question must be a positive number, got {seconds:g}")
+    if decided and only:
+        raise AssessError("exact verdicts are for budgets in which every tensor moves: leave out --only or --exact")
     grid_x, grid_w = (tuple(end * k / (points - 1) for k in range(points)) for end in ends.values())
-    return Plan(grid_x, grid_w, geometry, strong, certify, box, only)
+    return Plan(grid_x, grid_w, geometry, strong, certify, box, only, decided, seconds)
 
 
 def ready(
@@ -180,10 +231,13 @@ def ready(
     """A module as a network, and its samples as the network takes them, once all that will be measured works."""
     what = what or plan()
     network, split = together(module, split, where)
-    if what.certify and not network.is_dense:
-        raise AssessError(
-            f"{where}: certificates are for chains of dense and ReLU layers; this is none: {network.not_dense}"
-        )
+    for asked, name, option in (
+        (what.certify, "certificates", "--certify"),
+        (what.decided, "exact verdicts", "--exact"),
+    ):
+        if asked and not network.is_dense:
+            why = f"{name} are for chains of dense and ReLU layers; this is none: {network.not_dense}"
+            raise AssessError(f"{where}: {why}; without {option} it is attacked alone")
     with refusing(f"{where}: cannot be brought to the device {device}", BaseException):
         network, split = network.to(device), split.to(torch.device(device))
     with refusing("the model cannot be differentiated", BaseException):
@@ -209,11 +263,12 @@ def assess(
     watch: Watch | None = None,
     on_ready: Callable[[Network, Split], None] = lambda network, split: None,
     on_pass: Callable[[], None] = lambda: None,
+    on_plane: OnPlane = lambda planes, settled: None,
 ) -> Assessment:
     """Judge a model on a data set and leave the results in `folder`.
 
     An interrupted run is taken up where it stopped by the same call. `on_ready` is told what will be judged, `on_pass`
-    of each time that a model which is no dense chain is run.
+    of each time that a model which is no dense chain is run, `on_plane` of verdicts.
     """
     if folder.exists() and not folder.is_dir():
         raise AssessError(f"{folder}: results go into a folder, and this is a file")
@@ -227,27 +282,39 @@ def assess(
     refuse_unwritable(folder / "cells")
     on_ready(network, split)
     try:
+        if what.decided:
+            _verdicts(network, what, folder / "cells").read()  # what is refused is refused before anything is computed
         found = measure(_heard(network, on_pass), split, what, folder / "cells", watch)
+        truth = decide(network, split, what, folder / "cells", found, watch, on_plane) if what.decided else {}
         dead = _dead(network, split, what)
     except (OSError, StoreError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a stranger's forward may raise anything, and at any call
         raise AssessError(f"{model} failed on the way ({reason(error)}); finished cells are in {folder}") from error
-    assessment = Assessment(
-        model, samples, len(split), found, dead, _notes(network, split, what), _settings(network, what)
-    )
+    told = _notes(network, split, what), _settings(network, what)
+    assessment = Assessment(model, samples, len(split), found, dead, *told, truth)
     write(assessment, folder)
     return assessment
 
 
-def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Watch | None = None) -> dict[str, Contour]:
-    """The contours of a plan by name, each resumed from and stored in its own file of `folder`."""
-    belongs = {
+def measure(
+    network: Network,
+    split: Split,
+    what: Plan,
+    folder: Path,
+    watch: Watch | None = None,
+    names: Sequence[str] = tuple(NAMES),
+) -> dict[str, Contour]:
+    """The contours of a plan, or `names` of them, each resumed from and stored in its own file of `folder`."""
+    belongs: dict[str, Any] = {
         "samples": digest(split.x, split.y),
         "model": digest(*network.W, logits(network, split.x)),
         "settings": {**asdict(what), "strong": None, "certify": None},
     }
-    curves, stores = what.curves(network, split.x, split.y), {}
+    for name in ("decided", "seconds"):  # no cell hangs on them, nor did any know of them once
+        del belongs["settings"][name]
+    curves = {name: shares for name, shares in what.curves(network, split.x, split.y).items() if name in names}
+    stores = {}
     for name in curves:
         code = code_digests(CERTIFYING if name == "certified" else ATTACKING)
         stores[name] = Cells(folder / f"{name}.json", {**belongs, "code": code}, (len(what.grid_x), len(what.grid_w)))
@@ -259,6 +326,44 @@ def measure(network: Network, split: Split, what: Plan, folder: Path, watch: Wat
         grid = what.grid_x, what.grid_w, what.geometry
         found[name] = over_grid(shares, partial(what.threat, network), *grid, together=together, **how)
     return found
+
+
+def decide(
+    network: Network,
+    split: Split,
+    what: Plan,
+    folder: Path,
+    known: Mapping[str, Contour],
+    watch: Watch | None = None,
+    on_plane: OnPlane = lambda planes, settled: None,
+) -> dict[str, Contour]:
+    """The truth about the first samples of a plan, and the contours that bound it from below and above on the same.
+
+    Those are the `known` ones where all samples are decided.
+    """
+    few, tell = split.first(min(what.decided, len(split))), watch or (lambda curve, done, total: None)
+
+    def planes_so_far(planes: Sequence[str], settled: int) -> None:
+        tell("exact", len(planes), len(few))
+        on_plane(planes, settled)
+
+    store = _verdicts(network, what, folder)
+    grids, how = (what.grid_x, what.grid_w), {"box": what.box, "geometry": what.geometry, "seconds": what.seconds}
+    here = network.to("cpu"), few.x.cpu(), few.y.cpu()  # the search is done there
+    found = {"exact": decided(*here, *grids, **how, path=store.path, code=store.belongs["code"], watch=planes_so_far)}
+    if len(few) == len(split):
+        return {name: known[name] for name in known if name in BOUNDS} | found
+    first = f"first-{len(few)}"
+
+    def elsewhere(curve: str, done: int, total: int) -> None:
+        tell(f"{curve}, {first}", done, total)
+
+    return measure(network, few, what, folder / first, elsewhere, BOUNDS) | found
+
+
+def _verdicts(network: Network, what: Plan, folder: Path) -> Planes:
+    how = {"box": what.box, "geometry": what.geometry, "seconds": what.seconds, "code": code_digests(DECIDING)}
+    return verdict_file(folder / "exact.json", network.to("cpu"), what.grid_x, what.grid_w, **how)
 
 
 def _heard(network: Network, on_pass: Callable[[], None]) -> Network:
@@ -292,7 +397,11 @@ def write(assessment: Assessment, folder: Path) -> None:
     shown = {NAMES[name]: c for name, c in assessment.contours.items() if name != "certified"}
     sure = assessment.contours.get("certified")
     picture = io.BytesIO()
-    drawn(shown, dict.fromkeys(shown, sure) if sure else {}).savefig(picture, format="png", dpi=200)
+    certified = dict.fromkeys(shown, sure) if sure else {}
+    if truth := assessment.truth.get("exact"):
+        name = f"{NAMES['possible']}, first {len(truth.verdicts)}"
+        shown, certified = {**shown, name: truth.possible}, {**certified, name: truth}
+    drawn(shown, certified).savefig(picture, format="png", dpi=200)
     write_whole(folder / picture_file, picture.getvalue())
     write_whole(folder / record_file, assessment.to_json().encode() + b"\n")
 
@@ -319,6 +428,9 @@ def _rehearse(network: Network, few: Split, what: Plan) -> None:
         if network.is_dense and what.certify is not False:
             with refusing("the model cannot be certified, see --no-certify", BaseException):
                 certifiable(network, few.x, few.y, [xi], box=what.box)
+        if what.decided:
+            with refusing("the model cannot be decided exactly, leave out --exact", BaseException):
+                exact(network.to("cpu"), few.x.cpu(), few.y.cpu(), xi, box=what.box, seconds=0.0)
 
 
 # what a reader has to know besides ----------------------------------------------------------------------------------

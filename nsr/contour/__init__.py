@@ -3,6 +3,7 @@
 from nsr.contour.contour import BRIEF, COARSE, FULL, GEOMETRIES, POINT, SMALL, Cell, Contour, Decided, Protocol
 from nsr.contour.deciding import plane
 from nsr.contour.measuring import attacked, certifiable, certified, measure, over_grid
+from nsr.contour.truth import decided, verdict_file
 
 __all__ = [
     "BRIEF",
@@ -18,7 +19,9 @@ __all__ = [
     "attacked",
     "certifiable",
     "certified",
+    "decided",
     "measure",
     "over_grid",
     "plane",
+    "verdict_file",
 ]

@@ -146,6 +146,8 @@ class Contour:
     @staticmethod
     def from_json(text: str) -> Contour:
         found = json.loads(text)
+        if "verdicts" in found:
+            return Decided.of(found["grid_x"], found["grid_w"], found["verdicts"], found["geometry"])
         rows = tuple(tuple(row) for row in found["accuracy"])
         return Contour(tuple(found["grid_x"]), tuple(found["grid_w"]), rows, found["geometry"])
 
@@ -171,7 +173,7 @@ class Decided(Contour):
     @property
     def possible(self) -> Contour:
         """The share that is robust or open: the truth lies between `accuracy` and this."""
-        most = tuple(map(tuple, (1 - self.share("b")).tolist()))
+        most = tuple(map(tuple, self.share("ro").tolist()))
         return Contour(self.grid_x, self.grid_w, most, self.geometry)
 
     @property
@@ -179,16 +181,16 @@ class Decided(Contour):
         """The mean share of images left open, over the cells of the grid."""
         return float(self.share("o").mean())
 
-    def share(self, verdict: str) -> np.ndarray:
-        """The share of images with this verdict, r, b or o, in each cell."""
-        return _share(self.verdicts, verdict, (len(self.grid_x), len(self.grid_w)))
+    def share(self, any_of: str) -> np.ndarray:
+        """The share of images with one of these verdicts, r, b or o, in each cell."""
+        return _share(self.verdicts, any_of, (len(self.grid_x), len(self.grid_w)))
 
 
-def _share(verdicts: Sequence[str], verdict: str, shape: tuple[int, int]) -> np.ndarray:
+def _share(verdicts: Sequence[str], any_of: str, shape: tuple[int, int]) -> np.ndarray:
     if not verdicts or {len(plane) for plane in verdicts} != {shape[0] * shape[1]}:
         raise ValueError(f"verdicts must be one letter a cell for each image, {shape[0]} x {shape[1]} cells")
     letters = np.array([list(plane) for plane in verdicts])
-    return (letters == verdict).mean(0).reshape(shape)
+    return np.isin(letters, list(any_of)).mean(0).reshape(shape)
 
 
 def check_grids(grid_x: Sequence[float], grid_w: Sequence[float], geometry: str) -> None:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from nsr import assess, cli, data
 from nsr.attack import PAPER, Ascent, Attack
+from nsr.contour import decided
 from nsr.paths import ROOT
 
 QUICK = {"paper": Attack((Ascent(steps=3),)), "strong": Attack((Ascent(steps=4, T=0.2),))}
@@ -195,6 +196,40 @@ def test_progress_counts_cells_on_stderr_and_leaves_stdout_alone(tmp_path):
     assert "%|" not in done.stdout
 
 
+EXACT = ("m.py:dense", "--data", "digits", "--images", 9, "--points", 2, "--no-strong", "--eps-x", 0.05)
+EXACT = (*EXACT, "--exact", "--exact-images", 4, "--seconds", 1)
+
+
+def test_the_truth_is_printed_between_its_bounds_and_open_is_explained(tmp_path):
+    done = nsr("assess", *EXACT, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    truth = done.stdout.partition("the truth about the first 4 samples, each facing weights of its own")[2]
+    exact = assess.Assessment.from_json((tmp_path / "assessment.json").read_text()).truth["exact"]
+    only_x, only_w, auc = re.findall(r"^  proved robust (.*)$", truth, re.MULTILINE)
+    assert shares(only_x) == [round(100 * a, 1) for a in exact.edge_x]
+    assert shares(only_w) == [round(100 * a, 1) for a in exact.edge_w] and auc.strip() == f"{exact.auc:.3f}"
+    assert "exact: 100%" in done.stderr and "4/4" in done.stderr and " open" in done.stderr
+    assert ("neither proved nor broken within 1 s; the truth lies between" in truth) == bool(exact.open)
+    assert ("nothing is open" in truth) != bool(exact.open)
+
+
+def test_ctrl_c_among_the_verdicts_shows_and_keeps_what_is_decided(tmp_path, monkeypatch):
+    def interrupting(*args, watch, **how):
+        def watched(planes, settled):
+            watch(planes, settled)
+            if len(planes) == 2:
+                raise KeyboardInterrupt
+
+        return decided(*args, watch=watched, **how)
+
+    monkeypatch.setattr(assess, "decided", interrupting)
+    stopped = nsr("assess", *EXACT, "--out", tmp_path)
+    assert stopped.exit_code == 130 and "interrupted; the same command goes on" in stopped.stderr.splitlines()[-1]
+    assert "the truth about the first 2 samples" in stopped.stdout and "proved robust" in stopped.stdout
+    kept = json.loads((tmp_path / "cells" / "exact.json").read_text())["planes"]
+    assert len(kept) == 2
+
+
 @pytest.mark.slow
 def test_every_option_changes_what_is_found(tmp_path):
     folders = iter(range(100))
@@ -229,8 +264,9 @@ def test_every_option_changes_what_is_found(tmp_path):
 def test_help_teaches_with_an_example_and_names_every_option():
     help_text = nsr("assess", "--help").stdout
     assert "nsr assess model.py:make --weights trained.safetensors --data digits" in help_text
-    options = "data weights images eps-x eps-w points geometry certify no-certify strong no-strong out device"
+    options = "data weights images eps-x eps-w points geometry certify no-certify strong no-strong out device exact"
     assert all(f"--{name}" in help_text for name in options.split())
+    assert "--exact-images" in help_text and "--seconds" in help_text and "stays open" in help_text
     assert "assess" in nsr("--help").stdout
 
 
@@ -285,6 +321,15 @@ MISTAKES = {
     "a certificate for a CNN": (("m.py:cnn", "--data", "digits", "--certify"), "chains of dense and ReLU"),
     "more memory than there is": (("m.py:dense", "--data", "vast.npz"), "vast.npz: not an .npz file of plain arrays"),
     "a grid without end": ((*GOOD, "--points", 10**7), "at least two points a side and takes 1,000"),
+    "exact verdicts on a CNN": (
+        ("m.py:cnn", "--data", "digits", "--exact"),
+        "exact verdicts are for chains of .* layers; this is none: .*; without --exact it is attacked alone",
+    ),
+    "seconds for nothing": ((*GOOD, "--seconds", 5), "--exact-images and --seconds are for --exact"),
+    "samples to decide for nothing": ((*GOOD, "--exact-images", 5), "are for --exact, which was not given"),
+    "no time for a question": ((*GOOD, "--exact", "--seconds", 0), "must be a positive number, got 0"),
+    "seconds that are no number": ((*GOOD, "--exact", "--seconds", "nan"), "must be a positive number, got nan"),
+    "exact verdicts where some tensors move": ((*GOOD, "--exact", "--only", "0.weight"), "leave out --only or --exact"),
     "an empty range": ((*GOOD, "--eps-x", "0"), "eps_x must be positive"),
     "a range without end": ((*GOOD, "--eps-w", "inf"), "eps_w must be positive"),
 }

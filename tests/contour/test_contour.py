@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from nsr import Budget, Network, attack, contour, data, mlp, mlp_init, training
+from nsr import Budget, Network, attack, certify, contour, data, mlp, mlp_init, training
 from nsr.attack import Ascent, Attack
 from nsr.contour import COARSE, FULL, Contour, measure
 from nsr.files import StoreError
@@ -282,3 +283,40 @@ def test_threads_that_measure_one_module_do_not_meet_each_others_weights(test):
     y = network(x).argmax(1)
     one, four = (measure(network, x, y, grid, grid, attack=Attack.pgd(20), workers=n) for n in (1, 4))
     assert one == four and one.array.min() < 1
+
+
+# the truth ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_inside_a_question_ends_the_deciding_and_leaves_no_verdict_of_it(net, test, tmp_path, monkeypatch):
+    """The search takes an interrupt for the end of its time; the verdict on that image would be open for ever."""
+    args, path = (net, test[0][:3], test[1][:3], (0.0, 0.005), (0.0, 0.0005)), tmp_path / "exact.json"
+    whole, exact = contour.decided(*args), certify.exact
+
+    def interrupted(network, x, *rest, **how):
+        if torch.equal(x, test[0][1:2]):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        return exact(network, x, *rest, **how)
+
+    # tests started in the background inherit an ignored SIGINT
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(certify, "exact", interrupted)
+            contour.decided(*args, path=path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert [*json.loads(path.read_text())["planes"].values()] == [whole.verdicts[0]]
+    assert contour.decided(*args, path=path) == whole
+
+
+def test_a_contour_of_the_truth_comes_back_from_json_with_its_verdicts(net, test):
+    found = contour.decided(net, test[0][:2], test[1][:2], (0.0, 0.005), (0.0, 0.0005), geometry="relative")
+    assert Contour.from_json(found.to_json()) == found and found.geometry == "relative"
+
+
+def test_the_truth_over_no_images_is_refused(net, test):
+    with pytest.raises(ValueError, match="no images"):
+        contour.decided(net, test[0][:0], test[1][:0], (0.0, 0.1), (0.0, 0.1))
