@@ -47,7 +47,7 @@ class Case(NamedTuple):
 def cases() -> list[Case]:
     """More than 500 inputs of tiny networks, drawn and decided once."""
     generator = np.random.default_rng(0)
-    drawn = [exact_oracles.draw_tiny(generator) for _ in range(180)]
+    drawn = [exact_oracles.draw_tiny(generator) for _ in range(170)]
     return [Case(tiny, truths(tiny), asked(tiny)) for tiny in drawn]
 
 
@@ -169,6 +169,30 @@ def test_a_float32_network_is_decided_as_the_float64_network_of_its_values() -> 
         assert single.x_hat.dtype == torch.float64 and all(V.dtype == torch.float64 for V in single.W_hat)
         for field in ("robust", "broken", "bound", "x_hat", "W_hat"):
             torch.testing.assert_close(getattr(single, field), getattr(double, field))
+
+
+@pytest.mark.xfail(strict=True, reason="an infeasible leaf has no solution to take multipliers from, and stays open")
+def test_a_case_that_no_point_belongs_to_is_closed() -> None:
+    tensors = [
+        np.array([[0.48]]),
+        *(np.array([[-1.56], [1.55]]), np.array([0.37, -0.12])),
+        *(np.array([[0.4, -1.01], [0.17, -0.15], [-0.35, -0.11]]), np.array([-0.92, 0.8, -0.42])),
+        *(np.array([[0.2, 0.83, 0.07], [-0.13, 0.08, 0.92]]), np.array([0.73, -0.2])),
+    ]
+    tiny = Tiny(tensors, [0.38, 1.21, 1.06, 0.0, 0.6, 0.06, 0.44], 0.0, None, np.ones((1, 1)), np.array([0]))
+    worst = truths(tiny)
+    assert worst == pytest.approx(-0.0014) and agree(worst, asked(tiny))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the corner is rounded to float32 before it is looked at, and one layer has no more"
+)
+def test_one_layer_is_broken_where_float32_cannot_tell_its_corner_from_a_point_inside() -> None:
+    # f_0 - f_1 = x - 255 - 3.5e-6 up to x = 255 + 7e-6, which float32 rounds to 255
+    tensors = [np.array([[1.0], [0.0]]), np.array([-255 - 3.5e-6, 0.0])]
+    tiny = Tiny(tensors, [0.0, 0.0], 7e-6, (0.0, 256.0), np.full((1, 1), 255.0), np.array([1]))
+    worst = truths(tiny)
+    assert worst == pytest.approx(3.5e-6, rel=1e-3) and agree(worst, asked(tiny))
 
 
 @pytest.mark.slow
