@@ -97,6 +97,9 @@ def exact(
     x_hat, offsets = x.clone(), tuple(V.expand(len(x), -1).clone() for V in by_neuron(network).W)
     undecided = (~(robust | broken)).nonzero()[:, 0].tolist()
     watch(len(x) - len(undecided), 0, len(x))
+    torch.optim.Adam(
+        [torch.zeros(1, requires_grad=True)]
+    )  # a process's first one imports for seconds, on no image's time
     try:
         for done, k in enumerate(undecided, start=1):
             robust[k], bound[k], seen_best = _decided(network, x[k], int(y[k]), xi, box, time.monotonic() + seconds)
@@ -126,7 +129,9 @@ def _decided(
         return True, float(linear.bound[0].max()), witness
     rows, linear = rows.only(classes), linear.only(classes)
     bound = float(linear.bound.max())
-    witness.climb(witness.corners(classes, linear, a, b), 0, 1.0)
+    corners = witness.corners(classes, linear, a, b)
+    for k in linear.bound[0].argsort(descending=True)[:CORNERS].tolist():
+        witness.see(corners.x[k], [t[k] for t in corners.t])
     witness.climb(witness.starts(classes, STARTS), STEPS, 1.0)
     if witness.broken or not hidden:
         return False, bound, witness

@@ -41,7 +41,7 @@ def decided(
     >>> import torch, nsr
     >>> network = nsr.mlp((torch.eye(2), torch.eye(2)))
     >>> x, y = torch.tensor([[0.6, 0.5], [0.9, 0.1]]), torch.tensor([0, 0])
-    >>> found = nsr.contour.decided(network, x, y, (0, 0.02, 0.1), (0, 0.01, 0.2))
+    >>> found = nsr.contour.decided(network, x, y, (0, 0.02, 0.1), (0, 0.01, 0.1))
     >>> found.verdicts, found.accuracy[1], found.open
     (('rrbrrbbbb', 'rrrrrrrrr'), (1.0, 1.0, 0.5), 0.0)
     """

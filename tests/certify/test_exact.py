@@ -184,9 +184,6 @@ def test_a_case_that_no_point_belongs_to_is_closed() -> None:
     assert worst == pytest.approx(-0.0014) and agree(worst, asked(tiny))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the corner is rounded to float32 before it is looked at, and one layer has no more"
-)
 def test_one_layer_is_broken_where_float32_cannot_tell_its_corner_from_a_point_inside() -> None:
     # f_0 - f_1 = x - 255 - 3.5e-6 up to x = 255 + 7e-6, which float32 rounds to 255
     tensors = [np.array([[1.0], [0.0]]), np.array([-255 - 3.5e-6, 0.0])]
