@@ -1,4 +1,4 @@
-"""A chapter has the number of its file: 12_beyond is chapter 12 although 10 and 11 are not written yet."""
+"""A chapter has the number of its file: 12_beyond is chapter 12 although 11 is not written yet."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Sound upper bounds on the margins over the whole joint ball, and what they certify.
 
 The ladder, loosest first:  f + R2 (norms) >= f + R1 (repaired) >= f + R3 (telescoped) >= R4 (interval) >= R5 over
-boxes from intervals (linear) >= R5 over boxes from linear bounds (tight) >= the same with slopes optimised (alpha) >=
-the truth, which `exact` decides. "printed" is Theorem 1 as it stands in the paper and is no bound from L = 3 on.
+boxes from intervals (linear) >= R6, the same over boxes from linear bounds (tight) >= R7, with slopes optimised (alpha)
+>= the truth, which `exact` decides. "printed" is Theorem 1 as it stands in the paper and is no bound from L = 3 on.
 
 The sound ones are differentiable, "alpha" apart, and rounded outward: a certificate computed in float32 holds for the
 real numbers, hence against an attack computed in float64. Float32's room for rounding grows with the width and hides
@@ -148,7 +148,7 @@ def _linear(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) 
 
 
 def _tight(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
-    """R5 over boxes that are from linear bounds too; over intervals where that is lower, for slopes hang on boxes."""
+    """R6: R5 over boxes that are from linear bounds too; R5 where that is lower, for slopes hang on boxes."""
     hidden = layer_balls(W, xi)[:-1]
     return torch.minimum(_over(tight_boxes(hidden, a, b), W, xi, a, b, j), _linear(W, x, xi, a, b, j))
 
@@ -169,7 +169,7 @@ def _over(boxes: Boxes, W: Weights, xi: Budget, a: Tensor, b: Tensor, j: Tensor)
 
 @torch.no_grad()
 def _alpha(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
-    """R5 with its lower slopes optimised, those of the boxes included; "tight" where that is lower."""
+    """R7: R6 with its lower slopes optimised, those of the boxes included; R6 where that is lower."""
     from nsr.certify.branching import Chain, Tree, optimised_boxes  # no number of a training hangs on the search
 
     bound = _tight(W, x, xi, a, b, j)

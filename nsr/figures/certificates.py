@@ -24,6 +24,8 @@ LOOKS = {
     "telescoped": ("R3 telescoped", style.AMBER, "-.", 1.6, "s"),
     "interval": ("R4 interval", style.SKY, "-", 2.0, "D"),
     "linear": ("R5 CROWN", style.BLUE, "-", 2.0, "^"),
+    "tight": ("R6 tight boxes", style.GREEN, (0, (5, 1)), 2.4, "P"),
+    "alpha": ("R7 optimised slopes", style.BLACK, (0, (3, 1, 1, 1)), 2.0, "X"),
     ATTACKED: ("attacked", style.BLACK, "-", 2.0, "*"),
 }
 HALF = 50  # % whose line is drawn for every method
@@ -69,7 +71,7 @@ def certified_accuracy(
         look = dict(zip(("label", "color", "linestyle", "linewidth", "marker"), LOOKS[method], strict=True))
         look |= {"markevery": 3, "markersize": 5, "zorder": 4 if method == PRINTED else 3}
         right.plot(radii, 100 * np.array(share), **look)
-    safe, open_to = (100 * np.array(shares[method]) for method in ("linear", ATTACKED))
+    safe, open_to = (100 * np.array(shares[method]) for method in ("tight", ATTACKED))
     right.fill_between(radii, safe, open_to, color="0.9", zorder=0, label="not decided")
     right.set(
         xscale="log", xlabel=f"input radius {style.RADIUS_X},\n{_slope(line)}", ylabel="test images (%)", ylim=(-2, 102)
@@ -87,11 +89,12 @@ def _plane(ax: Axes, attacked: Contour, certified: Mapping[str, Contour]) -> plt
         if values.min() < HALF < values.max():
             name, color, line, *_ = LOOKS[method]
             radii = contour.grid_x[1:], contour.grid_w[1:]
-            drawn = ax.contour(*radii, values, [HALF], colors=color, linestyles=line, linewidths=2)
+            drawn = ax.contour(*radii, values, [HALF], colors=color, linestyles=[line], linewidths=2)
             drawn.set_path_effects(HALO)
             foot = min(np.concatenate(drawn.allsegs[0]), key=lambda point: point[1])
-            beside = {"textcoords": "offset points", "ha": "right", "rotation": 90, "fontsize": 9}
-            ax.annotate(name, foot, (-4, 6), color=color, path_effects=HALO, **beside)
+            side = 1 if method == ATTACKED else -1  # no certificate lies outside the attack
+            beside = {"textcoords": "offset points", "ha": "left" if side > 0 else "right", "rotation": 90}
+            ax.annotate(name, foot, (4 * side, 6), color=color, path_effects=HALO, fontsize=9, **beside)
     ax.set(
         xscale="log",
         yscale="log",
