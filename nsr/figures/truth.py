@@ -40,8 +40,7 @@ def planes(grid_x: Sequence[float], grid_w: Sequence[float], verdicts: Mapping[s
         for axis, grid in ((ax.xaxis, grid_x), (ax.yaxis, grid_w)):
             shown = range(len(grid)) if one else (0, len(grid) - 1)
             axis.set_ticks(shown, [f"{grid[k]:.3g}" for k in shown])
-    figure.supxlabel(f"input radius {style.RADIUS_X}", fontsize="medium")
-    figure.supylabel(f"weight radius {style.RADIUS_W['absolute']}", fontsize="medium")
+    _label_outer(axes, len(verdicts), "absolute")
     figure.legend(handles=_keys("".join(verdicts.values())), loc="outside upper center", ncols=3)
     return figure
 
@@ -57,6 +56,17 @@ def _plane(ax: Axes, letters: np.ndarray, fontsize: float) -> None:
     ax.vlines(np.arange(0.5, numbers.shape[1] - 1), -0.5, len(numbers) - 0.5, color="0.4", linewidth=0.5)
     ax.tick_params(length=0)
     ax.grid(visible=False)
+
+
+def _label_outer(axes: np.ndarray, count: int, geometry: str) -> None:
+    """Name the radii at the left of each row and below the last panel of each column."""
+    columns = axes.shape[1]
+    for k, ax in enumerate(axes.flat[:count]):
+        if k % columns == 0:
+            ax.set_ylabel(style.RADIUS_W[geometry])
+        if k + columns >= count:
+            ax.set_xlabel(style.RADIUS_X)
+            ax.tick_params(labelbottom=True)
 
 
 def _keys(letters: str) -> list[Patch]:
@@ -111,8 +121,7 @@ def nested(panels: Mapping[str, Mapping[str, Contour]]) -> Figure:
         ax.set_title(title)
         ax.grid(visible=False)
         ax.locator_params(nbins=3)
-    figure.supxlabel(f"input radius {style.RADIUS_X}", fontsize="medium")
-    figure.supylabel(f"weight radius {style.RADIUS_W[robust.geometry]}", fontsize="medium")
+    _label_outer(axes, len(panels), robust.geometry)
     figure.colorbar(fill, ax=axes.ravel().tolist(), label=f"{ROBUST} (%)", ticks=FILL[::2], aspect=30)
     there = [name for name in LAYERS if any(name in layers for layers in panels.values())]
     figure.legend(handles=[_line(name) for name in there], loc="outside upper center", ncols=len(there))
