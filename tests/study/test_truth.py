@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from nsr.runs import spec, stored
 from nsr.contour import Contour, Decided
+from nsr.runs import spec, stored
 from nsr.study import truth
 
 GRID = (0.0, 0.1), (0.0, 0.01)
