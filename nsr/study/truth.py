@@ -14,10 +14,10 @@ from nsr.study.select import Runs
 Layers = Mapping[str, Contour]  # lowest first
 
 
-def decided(runs: Runs, seed: int = 0) -> dict[str, Run]:
-    """Of each method its run of this seed, where that run's images have been decided."""
-    having = ((name, run) for name, group in runs.items() for run in select.having(group, "exact"))
-    return {name: run for name, run in having if run.spec.seed == seed}
+def decided(runs: Runs) -> dict[str, Run]:
+    """Of each method the first run whose images have been decided, where there is one."""
+    having = {name: select.having(group, "exact") for name, group in runs.items()}
+    return {name: found[0] for name, found in having.items() if found}
 
 
 def layers(run: Run, methods: Sequence[str] = ("repaired", "linear")) -> Layers:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from nsr import runs
 from nsr.contour import Contour, Decided
+from nsr.runs import spec, stored
 from nsr.study import truth
 
 GRID = (0.0, 0.1), (0.0, 0.01)
@@ -17,15 +17,16 @@ def contour(*accuracies: float) -> Contour:
     return Contour(*GRID, (tuple(accuracies[:2]), tuple(accuracies[2:])))
 
 
-def run(seed: int, *kinds: str) -> SimpleNamespace:
-    return SimpleNamespace(spec=SimpleNamespace(seed=seed), contours=dict.fromkeys(kinds))
+def run(*kinds: str) -> SimpleNamespace:
+    return SimpleNamespace(contours=dict.fromkeys(kinds))
 
 
-def test_the_runs_of_one_seed_are_taken_where_their_images_were_decided() -> None:
-    first, second = run(0, "paper"), run(1, "paper", "exact")
-    third = run(0, "exact", "tight")
-    assert truth.decided({"a": (first, second), "b": (third,), "c": ()}, 0) == {"b": third}
-    assert truth.decided({"a": (first, second), "b": (third,)}, 1) == {"a": second}
+def test_of_each_method_the_first_run_is_taken_whose_images_were_decided() -> None:
+    first, second, third = run("paper"), run("paper", "exact"), run("exact", "tight")
+    assert truth.decided({"a": (first, second, third), "b": (third,), "c": (first,), "d": ()}) == {
+        "a": second,
+        "b": third,
+    }
 
 
 def test_one_cell_in_which_a_layer_exceeds_the_next_is_seen() -> None:
@@ -41,7 +42,7 @@ def test_what_is_undecided_is_a_mean_over_cells() -> None:
 
 
 def test_the_layers_of_a_stored_run_are_on_the_same_images_and_in_order() -> None:
-    found = runs.stored(runs.spec("jiwp", 0))
+    found = stored(spec("jiwp", 0))
     layers = truth.layers(found, methods=("interval", "linear"))
     assert list(layers)[:5] == ["interval", "linear", "tight", "exact", "possible"]
     assert truth.ordered(layers) and isinstance(layers["exact"], Decided)
