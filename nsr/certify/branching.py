@@ -104,15 +104,14 @@ class Tree:
 
     looked_at: tuple[Tensor, Linear]
 
-    def __init__(self, chain: Chain, rows: Rows, steps: int = FIRST_STEPS) -> None:
+    def __init__(self, chain: Chain, rows: Rows) -> None:
         self.exact, self.quick = (chain, rows), (chain.to(torch.float32), rows.to(torch.float32))
         R, free = rows.slope.shape[1], len(chain.straddling)
         low = [(q > -p).float().expand(R, -1) for p, q in chain.boxes]
         alpha = torch.cat([*low, low[0].new_zeros(R, free)], 1)
         none, zero = torch.full((R,), torch.inf, dtype=chain.a.dtype), torch.zeros_like(alpha)
         self.closed = torch.full((R,), -torch.inf, dtype=chain.a.dtype)  # the highest bound of a closed case
-        self.count = R
-        self.cases = self._bounded(Cases(torch.arange(R), zero, alpha, zero, none, zero), steps)
+        self.cases = self._bounded(Cases(torch.arange(R), zero, alpha, zero, none, zero), FIRST_STEPS)
         self._close()
 
     @property
@@ -136,7 +135,6 @@ class Tree:
         # what is proved of a case holds in its halves
         halves = replace(halves, bound=torch.minimum(halves.bound, parents.bound.repeat_interleave(2)))
         self.cases = self.cases[rest].and_(halves)
-        self.count += len(halves)
         self._close()
 
     def worst(self) -> Tensor:

@@ -46,6 +46,8 @@ def plane(
             i, j = _most_telling(asked & (found == "?"), found == "?")
             xi = GEOMETRIES[geometry](grid_x[i], grid_w[j], network)
             verdict = certify.exact(network, x, y, xi, box=box, seconds=limit)
+            if verdict.interrupted:
+                raise KeyboardInterrupt
             if verdict.robust:
                 found[: i + 1, : j + 1] = "r"
             elif verdict.broken:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -50,22 +48,15 @@ def decided(
     how = {"box": box, "geometry": geometry, "seconds": seconds}
     store = verdict_file(path, network, grid_x, grid_w, **how, code=code) if path else None
     known, found = store.read() if store else {}, []
-    with _interrupts() as interrupted:
-
-        def settled(cells: int) -> None:
-            if interrupted:  # while a question was open, which takes that for the end of its time
-                raise KeyboardInterrupt
-            watch(found, cells)
-
+    watch(found, 0)
+    for image in zip(x.split(1), y.split(1), strict=True):
+        name = digest(*image)
+        if name not in known:
+            known[name] = plane(network, *image, grid_x, grid_w, **how, watch=partial(watch, found))
+            if store:
+                store.write(known)
+        found.append(known[name])
         watch(found, 0)
-        for image in zip(x.split(1), y.split(1), strict=True):
-            name = digest(*image)
-            if name not in known:
-                known[name] = plane(network, *image, grid_x, grid_w, **how, watch=settled)
-                if store:
-                    store.write(known)
-            found.append(known[name])
-            watch(found, 0)
     return Decided.of(grid_x, grid_w, found, geometry)
 
 
@@ -88,23 +79,3 @@ def verdict_file(
         "code": code,
     }
     return Planes(path, belongs, len(grid_x) * len(grid_w))
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """The interrupts that come meanwhile; what they do otherwise, they go on doing."""
-    seen: list[int] = []
-    usual = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield seen
-        return
-
-    def note(number: int, frame: object) -> None:
-        seen.append(number)
-        usual(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, usual)

@@ -34,7 +34,7 @@ ROLES = {
     "certify.branching": "certify/branching.py",
     "certify.leaf": "certify/leaf.py",
     "certify.witness": "certify/witness.py",
-    "certify.exact": "certify/exact.py",
+    "certify.exact": "certify/verdicts.py",
     "contour.measure": "contour/measuring.py",
     "contour.decide": "contour/deciding.py",
     "training.loss": "training/loss.py",

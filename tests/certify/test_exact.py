@@ -14,7 +14,7 @@ from exact_oracles import Tiny
 from torch import nn
 
 from nsr import Budget, Network, attack, certify, mlp, mlp_init
-from nsr.certify import METHODS, leaf
+from nsr.certify import METHODS, leaf, verdicts
 from nsr.certify.leaf import Leaf
 
 SOUND = tuple(method for method in METHODS if method != "printed")
@@ -266,6 +266,24 @@ def arguments(**changed) -> dict:
     W = mlp_init((4, 5, 3), torch.Generator().manual_seed(0), torch.float64)
     x, y = torch.full((2, 4), 0.5, dtype=torch.float64), torch.tensor([0, 1])
     return {"network": mlp(W), "x": x, "y": y, "xi": Budget(0.1, (0.1, 0.1))} | changed
+
+
+def test_an_interrupt_returns_what_is_decided_and_says_so(monkeypatch) -> None:
+    case = next(c for c in cases() if asked(c.tiny, seconds=0).open.sum() > 1)
+    begun = asked(case.tiny, seconds=0)
+
+    def once(*args):
+        monkeypatch.setattr(verdicts, "_decided", interrupting)
+        return decided(*args)
+
+    def interrupting(*args):
+        raise KeyboardInterrupt
+
+    decided = verdicts._decided
+    monkeypatch.setattr(verdicts, "_decided", once)
+    said = asked(case.tiny)
+    assert said.interrupted and not case.said.interrupted
+    assert said.open.sum() == begun.open.sum() - 1 > 0
 
 
 def test_an_empty_batch_has_no_verdicts() -> None:

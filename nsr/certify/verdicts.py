@@ -46,6 +46,7 @@ class Verdicts:
     offsets: Weights
     network: Network
     xi: Budget
+    interrupted: bool = False  # by the keyboard, so that some are open which had time left
 
     @property
     def open(self) -> Tensor:
@@ -97,9 +98,9 @@ def exact(
     x_hat, offsets = x.clone(), tuple(V.expand(len(x), -1).clone() for V in by_neuron(network).W)
     undecided = (~(robust | broken)).nonzero()[:, 0].tolist()
     watch(len(x) - len(undecided), 0, len(x))
-    torch.optim.Adam(
-        [torch.zeros(1, requires_grad=True)]
-    )  # a process's first one imports for seconds, on no image's time
+    # the first optimiser of a process takes seconds to import what it needs: no image pays for that
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    interrupted = False
     try:
         for done, k in enumerate(undecided, start=1):
             robust[k], bound[k], seen_best = _decided(network, x[k], int(y[k]), xi, box, time.monotonic() + seconds)
@@ -109,8 +110,8 @@ def exact(
             left = int((~(robust | broken))[undecided[:done]].sum())
             watch(len(x) - len(undecided) + done - left, left, len(x))
     except KeyboardInterrupt:
-        pass
-    return Verdicts(robust, broken, bound, x_hat, offsets, network, xi)
+        interrupted = True
+    return Verdicts(robust, broken, bound, x_hat, offsets, network, xi, interrupted)
 
 
 def _decided(
