@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
-from nsr import Budget, Network, assess, contour, data, files, mlp, training
+from nsr import Budget, Network, assess, certify, contour, data, files, mlp, training
 from nsr.assess import AssessError, Assessment
 from nsr.assess.loading import reason
 from nsr.attack import PAPER, Ascent, Attack, survivors
@@ -155,6 +155,22 @@ def test_the_truth_lies_between_certificates_and_attack_on_the_same_samples(odd,
     out_of_order = replace(found, truth={**found.truth, "certified": high})
     assert "of the decided samples more are certified than proved robust, which rounding may do" in out_of_order.flags
     assert not any("rounding" in flag for flag in found.flags)
+
+
+def test_verdicts_are_of_the_tensors_that_move_in_the_geometry_and_box_of_the_plan(odd, tmp_path):
+    given = {"only": "model.0.bias", "geometry": "relative", "box": (-1.0, 1.0), "strong": False, "certify": False}
+    what = assess.plan(eps_x=0.001, eps_w=1e4, points=2, decided=12, seconds=1.0, **given)
+    found = assess.assess(f"{odd}:Normalised", f"{odd}:signed", what, tmp_path, images=12).truth["exact"]
+    module, split = assess.load_model(f"{odd}:Normalised"), assess.load_samples(f"{odd}:signed", 12, what.box)
+    network, split = assess.ready(module, split, what)
+    assert found.accuracy[0][0] > found.accuracy[0][1]  # so there is something to hold it to
+    for i, j in product(range(2), range(2)):
+        xi = Budget.relative(what.grid_x[i], what.grid_w[j], network, only="model.0.bias")
+        said = certify.exact(network, split.x, split.y, xi, box=what.box, seconds=1.0)
+        cells = [verdicts[2 * i + j] for verdicts in found.verdicts]
+        assert [cell == "r" for cell in cells] == said.robust.tolist()
+    with pytest.raises(StoreError, match="exact.json: was begun with other settings"):
+        assess.assess(f"{odd}:Normalised", f"{odd}:signed", replace(what, only=None), tmp_path, images=12)
 
 
 def test_interrupted_verdicts_are_taken_up_image_by_image_and_by_more_images(models, trained, tmp_path):

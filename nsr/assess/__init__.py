@@ -109,6 +109,11 @@ class Plan:
     def threat(self, network: Network, eps_x: float, radius: float) -> Budget:
         return GEOMETRIES[self.geometry](eps_x, radius, network, self.only)
 
+    @property
+    def question(self) -> dict[str, Any]:
+        """How each sample is decided exactly."""
+        return {"box": self.box, "geometry": self.geometry, "only": self.only, "seconds": self.seconds}
+
     def curves(self, network: Network, x: Tensor, y: Tensor) -> dict[str, Shares]:
         """What is measured, by the name of the contour: the share of inputs that each of some budgets leaves."""
         box = self.box
@@ -219,8 +224,6 @@ def plan(
         raise AssessError(f"the number of samples to decide exactly must not be negative, got {decided}")
     if not 0 < seconds < math.inf:
         raise AssessError(f"the seconds for a question must be a positive number, got {seconds:g}")
-    if decided and only:
-        raise AssessError("exact verdicts are for budgets in which every tensor moves: leave out --only or --exact")
     grid_x, grid_w = (tuple(end * k / (points - 1) for k in range(points)) for end in ends.values())
     return Plan(grid_x, grid_w, geometry, strong, certify, box, only, decided, seconds)
 
@@ -348,9 +351,9 @@ def decide(
         on_plane(planes, settled)
 
     store = _verdicts(network, what, folder)
-    grids, how = (what.grid_x, what.grid_w), {"box": what.box, "geometry": what.geometry, "seconds": what.seconds}
-    here = network.to("cpu"), few.x.cpu(), few.y.cpu()  # the search is done there
-    found = {"exact": decided(*here, *grids, **how, path=store.path, code=store.belongs["code"], watch=planes_so_far)}
+    here = network.to("cpu"), few.x.cpu(), few.y.cpu(), what.grid_x, what.grid_w  # the search is done there
+    how = {**what.question, "path": store.path, "code": store.belongs["code"], "watch": planes_so_far}
+    found = {"exact": decided(*here, **how)}
     if len(few) == len(split):
         return {name: known[name] for name in known if name in BOUNDS} | found
     first = f"first-{len(few)}"
@@ -362,8 +365,8 @@ def decide(
 
 
 def _verdicts(network: Network, what: Plan, folder: Path) -> Planes:
-    how = {"box": what.box, "geometry": what.geometry, "seconds": what.seconds, "code": code_digests(DECIDING)}
-    return verdict_file(folder / "exact.json", network.to("cpu"), what.grid_x, what.grid_w, **how)
+    here = network.to("cpu"), what.grid_x, what.grid_w
+    return verdict_file(folder / "exact.json", *here, **what.question, code=code_digests(DECIDING))
 
 
 def _heard(network: Network, on_pass: Callable[[], None]) -> Network:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from nsr.attack.engine import CHUNK, Ball, Problem, ascend
 from nsr.attack.recipes import PAPER, STRONG, Ascent, Attack
@@ -16,6 +18,8 @@ from nsr.network import Network, Weights
 
 CELLS = 2**30  # entries of x over all cells that a CUDA device attacks at once
 FEW = 2**19  # weights attacked at once on a CPU where every input or batch faces its own
+TARGETS = 9  # classes that an input is driven towards, those of the highest clean logits
+LEAK = 0.01  # the slope of a ReLU that is off, as such an ascent sees it
 
 
 class AttackResult(NamedTuple):
@@ -90,6 +94,7 @@ def run(
     """
     _check(network, x, y, xi, box, images_per_W)
     network, x, y = _ready(network, x, y)
+    attack = _within(attack, images_per_W)
     streams = _streams(attack, network, generator)
     problems = list(_problems(network, x, y, xi, attack, box, images_per_W))
     found = [(problem, *_worst(problem, attack, streams)) for problem in problems]
@@ -124,6 +129,7 @@ def survivors(
     for xi in budgets:
         _check(network, x, y, xi, box, images_per_W)
     network, x, y = _ready(network, x, y)
+    attack = _within(attack, images_per_W)
     if x.device.type == "cuda" and images_per_W is None and network.is_mlp and len(x):
         return _cells_at_once(network, x, y, budgets, attack, box, _streams(attack, network, generator))
     rows = []
@@ -169,19 +175,20 @@ def _streams(attack: Attack, network: Network, generator: torch.Generator | None
     Each tensor has a stream of its own, read in the order of the inputs: the starts do not depend on how the inputs
     are cut into problems.
     """
-    if not any(ascent.random_start for ascent in attack.ascents):
-        return [[] for _ in attack.ascents]
+    ascents = (*attack.ascents, *attack.targeted)
+    if not any(ascent.random_start for ascent in ascents):
+        return [[] for _ in ascents]
     generator = generator or torch.Generator().manual_seed(0)
-    shape = (len(attack.ascents), 1 + len(network.W))
+    shape = (len(ascents), 1 + len(network.W))
     seeds = torch.randint(2**62, shape, generator=generator).tolist()
     return [[torch.Generator().manual_seed(seed) for seed in row] for row in seeds]
 
 
 def _worst(problem: Problem, attack: Attack, streams: Streams) -> tuple[Tensor, Weights]:
-    """(x_hat, W_hat): the worst ascent for each group, then the polish of each input."""
-    first, *others = zip(attack.ascents, streams, strict=True)
+    """(x_hat, W_hat): the worst ascent for each group, the polish of each input, then each input class by class."""
+    first, *others = zip(attack.ascents, streams[: len(attack.ascents)], strict=True)
     x_hat, W_hat = ascend(problem, first[0], generators=first[1])
-    if others or attack.polish:
+    if others or attack.polish or attack.targeted:
         correct = problem.correct(W_hat, x_hat)
     for ascent, generators in others:
         x_new, W_new = ascend(problem, ascent, generators=generators)
@@ -195,6 +202,8 @@ def _worst(problem: Problem, attack: Attack, streams: Streams) -> tuple[Tensor, 
         for ascent in attack.polish:
             for start in attack.starts:
                 x_hat, correct = _polished(problem, ascent, start, x_hat, W_hat, correct)
+    for ascent, generators in zip(attack.targeted, streams[len(attack.ascents) :], strict=True):
+        x_hat, W_hat, correct = _targeted(problem, ascent, generators, x_hat, W_hat, correct)
     return x_hat, W_hat
 
 
@@ -220,6 +229,84 @@ def _polished(
     x_hat[:, alive] = torch.where(_fit(broken, x_new), x_new, x_found)
     correct[:, alive] &= ~broken
     return x_hat, correct
+
+
+def _targeted(
+    problem: Problem,
+    ascent: Ascent,
+    generators: Sequence[torch.Generator],
+    x_hat: Tensor,
+    W_hat: Weights,
+    correct: Tensor,
+) -> tuple[Tensor, Weights, Tensor]:
+    """Attack every input that is still classified as y once more towards each other class, where inputs stand alone."""
+    free, on_cpu, x = problem.weights_free, problem.x.on_cpu, problem.x.centre.flatten(0, 1)
+    most = (CHUNK if on_cpu else CELLS) // max(1, x[:1].numel())
+    if free:
+        most = min(most, (FEW if on_cpu else CELLS) // sum(ball.centre[0].numel() for ball in problem.W))
+        W_hat = tuple(V.clone() for V in W_hat)
+    x_hat, correct = x_hat.clone(), correct.clone()
+    found, right = x_hat.flatten(0, 1), correct.flatten()  # views
+    for alive in right.nonzero()[:, 0].split(max(1, most // TARGETS)):
+        y = problem.y.flatten()[alive]
+        targets = _targets(problem.network, x[alive], y)
+        if not targets.numel():  # nothing is left, or there is no other class
+            break
+        aimed = _aimed(problem, x[alive], y, targets)
+        x_new, W_new = ascend(aimed, ascent, generators=[*generators, *generators[:1]])  # nothing fixed reads the last
+        broken = ~aimed.correct(W_new, x_new).view_as(targets)
+        hit = broken.any(1)
+        rows = (broken.int().argmax(1) + torch.arange(len(alive), device=x.device) * broken.shape[1])[hit]
+        found[alive[hit]], right[alive[hit]] = x_new.flatten(0, 1)[rows], False
+        for V, U in zip(W_hat if free else (), W_new, strict=False):
+            V[alive[hit]] = U[rows]
+    return x_hat, W_hat, correct
+
+
+def _targets(network: Network, x: Tensor, y: Tensor) -> Tensor:
+    """The classes that each input is driven towards [B, up to TARGETS]."""
+    with torch.no_grad():
+        z = network(x)
+    return z.scatter(1, y[:, None], -torch.inf).topk(min(TARGETS, z.shape[1] - 1)).indices
+
+
+def _aimed(problem: Problem, x: Tensor, y: Tensor, targets: Tensor) -> Problem:
+    """Each of these inputs with each of its targets k, as one problem.
+
+    Its network has one more, fixed tensor, which leaves z_y and z_k of the logits, and ReLUs that leak.
+    """
+
+    def two(W: Weights, x: Tensor) -> Tensor:
+        with _Leaking():
+            return problem.network.forward(W[:-1], x).gather(-1, W[-1].long())
+
+    pairs = torch.stack([y[:, None].expand_as(targets), targets], -1).flatten(0, 1)
+    axis = 1 if problem.weights_free else 0  # of the groups: one for each row, or one for all
+    rows = pairs.to(x).unsqueeze(axis)
+    ball = Ball(x.repeat_interleave(targets.shape[1], 0).unsqueeze(axis), problem.x.eps, problem.x.box)
+    labels = torch.zeros(rows.shape[:2], dtype=torch.long, device=x.device)
+    network = replace(problem.network, forward=two)
+    aimed = Problem(network, [*problem.W, Ball(rows, 0.0)], ball, labels, problem.scale, len(rows))
+    aimed.size = labels.shape[1]  # the fixed tensor is not to be cut
+    return aimed
+
+
+class _Leaking(TorchFunctionMode):
+    """Values stay as they are, but the gradient of a ReLU that is off is LEAK: with 0, no step moves what is behind."""
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function not in (torch.relu, Tensor.relu, F.relu) or not args:
+            return out
+        leaky = F.leaky_relu(args[0], LEAK)
+        return leaky + (out - leaky).detach()
+
+
+def _within(attack: Attack, images_per_W: int | None) -> Attack:
+    """The attack without what is meant for inputs with weights of their own, where they have none."""
+    return attack if images_per_W == 1 else replace(attack, targeted=())
 
 
 def _fit(mask: Tensor, t: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from torch import Tensor
 from nsr.budget import LayerBall
 from nsr.certify.linear import Linear, Rows, linear_bound, neuron_rows, tight_boxes
 
-AT_ONCE = 128  # cases that are split at once
-TRIED = 8  # neurons tried for each before one is chosen (De Palma et al. 2021)
-FIRST_STEPS, STEPS = 20, 3  # of Adam, at the root and after each split
+AT_ONCE = 256  # cases that are split at once
+TRIED = 3  # neurons tried for each before one is chosen (De Palma et al. 2021)
+FIRST_STEPS, STEPS = 20, 1  # of Adam, at the root and after each split
 RATE_ALPHA, RATE_BETA, DECAY = 0.25, 0.1, 0.9
 
 
@@ -63,7 +63,8 @@ class Cases:
     """Cases [N]: the row that each bounds, what is known in it, and its bound with what that is made of.
 
     `sign` [N, H] is 1 where a neuron is known to be on, -1 where off, 0 where it is free; behind the H neurons stand
-    the inputs whose interval straddles 0. `share` is what splitting each of them may gain.
+    the inputs whose interval straddles 0. `promising` [N, TRIED] are those whose splitting may gain most, -1 where none
+    is left.
     """
 
     row: Tensor
@@ -71,7 +72,7 @@ class Cases:
     alpha: Tensor
     beta: Tensor
     bound: Tensor
-    share: Tensor
+    promising: Tensor
 
     def __getitem__(self, which: Tensor) -> Cases:
         return self._each(lambda t: t[which])
@@ -109,9 +110,9 @@ class Tree:
         R, free = rows.slope.shape[1], len(chain.straddling)
         low = [(q > -p).float().expand(R, -1) for p, q in chain.boxes]
         alpha = torch.cat([*low, low[0].new_zeros(R, free)], 1)
-        none, zero = torch.full((R,), torch.inf, dtype=chain.a.dtype), torch.zeros_like(alpha)
+        unknown, zero = torch.full((R,), torch.inf, dtype=chain.a.dtype), torch.zeros_like(alpha)
         self.closed = torch.full((R,), -torch.inf, dtype=chain.a.dtype)  # the highest bound of a closed case
-        self.cases = self._bounded(Cases(torch.arange(R), zero, alpha, zero, none, zero), FIRST_STEPS)
+        self.cases = self._bounded(Cases(torch.arange(R), zero, alpha, zero, unknown, torch.arange(0)), FIRST_STEPS)
         self._close()
 
     @property
@@ -122,7 +123,7 @@ class Tree:
     @property
     def exhausted(self) -> Tensor:
         """The open cases in which nothing is left to split: their ReLUs and inputs have a sign each."""
-        return self.cases.share.amax(1) <= 0
+        return self.cases.promising[:, 0] < 0
 
     def grow(self, which: Tensor) -> None:
         """Split these open cases, each at the neuron that promises most, and bound both halves."""
@@ -130,7 +131,7 @@ class Tree:
         rest = torch.ones(len(self.cases), dtype=torch.bool)
         rest[which] = False
         ends = torch.tensor([1.0, -1.0]).repeat(len(parents))
-        halves = parents.repeated(2).with_sign(self._promising(parents).repeat_interleave(2), ends)
+        halves = parents.repeated(2).with_sign(self._chosen(parents).repeat_interleave(2), ends)
         halves = self._bounded(halves, STEPS)
         # what is proved of a case holds in its halves
         halves = replace(halves, bound=torch.minimum(halves.bound, parents.bound.repeat_interleave(2)))
@@ -151,18 +152,18 @@ class Tree:
         self.closed = self.closed.scatter_reduce(0, self.cases.row[shut], self.cases.bound[shut], "amax")
         self.cases = self.cases[~shut]
 
-    def _promising(self, parents: Cases) -> Tensor:
-        """The neuron to split: of those with the largest shares, where both halves' bounds fall most."""
+    def _chosen(self, parents: Cases) -> Tensor:
+        """The neuron to split: of the promising ones, where both halves' bounds fall most."""
         chain, rows = self.quick
-        share, candidates = parents.share.topk(min(TRIED, parents.share.shape[1]), 1)  # [N, T]
-        T = candidates.shape[1]
-        ends = torch.tensor([1.0, -1.0]).repeat(len(parents) * T)
-        tried = parents.repeated(2 * T).with_sign(candidates.flatten().repeat_interleave(2), ends)
+        N, T = parents.promising.shape
+        ends = torch.tensor([1.0, -1.0]).repeat(N * T)
+        tried = parents.repeated(2 * T).with_sign(parents.promising.flatten().repeat_interleave(2), ends)
         with torch.no_grad():
-            bound = _bound(chain, rows, tried, outward=False).bound[0].view(-1, T, 2)
+            bound = _bound(chain, rows, tried, outward=False).bound[0].view(N, T, 2)
         top = parents.bound.float()[:, None, None]
         fall = torch.minimum((top - bound).clamp(min=0), top) + 1e-3 * top + 1e-30
-        return candidates.gather(1, (fall.prod(2) * (share > 0)).argmax(1, keepdim=True))[:, 0]
+        best = (fall.prod(2) * (parents.promising >= 0)).argmax(1, keepdim=True)
+        return parents.promising.gather(1, best)[:, 0]
 
     def _bounded(self, cases: Cases, steps: int) -> Cases:
         """The same cases with slopes and multipliers improved, and what their bounds are then worth."""
@@ -195,7 +196,7 @@ class Tree:
         with torch.no_grad():
             linear = _bound(chain, rows, cases, outward=True)
         self.looked_at = cases.row, linear
-        return replace(cases, bound=linear.bound[0], share=_shares(chain, cases, linear))
+        return replace(cases, bound=linear.bound[0], promising=_promising(chain, cases, linear))
 
 
 def _bound(chain: Chain, rows: Rows, cases: Cases, *, outward: bool) -> Linear:
@@ -216,8 +217,8 @@ def _bound(chain: Chain, rows: Rows, cases: Cases, *, outward: bool) -> Linear:
     return linear_bound(chain.hidden, rows.only(cases.row), boxes, a, b, alpha=alpha, beta=beta, outward=outward)
 
 
-def _shares(chain: Chain, cases: Cases, linear: Linear) -> Tensor:
-    """What splitting each neuron or straddling input may gain: above 0 wherever its sign is not known yet [N, H]."""
+def _promising(chain: Chain, cases: Cases, linear: Linear) -> Tensor:
+    """The neurons and straddling inputs, of those whose sign is not known, that cost the bound most [N, TRIED]."""
     free = chain.straddling
     *signs, halves = cases.sign.split([*chain.sizes, len(free)], 1)
     tiny = torch.finfo(torch.float32).tiny
@@ -227,7 +228,9 @@ def _shares(chain: Chain, cases: Cases, linear: Linear) -> Tensor:
     ]
     first, lam = chain.hidden[0], linear.lam[0][0].float()
     bend = first.eps * lam.abs().sum(1, keepdim=True) * torch.minimum(-chain.a, chain.b)[:, free].float()
-    return torch.cat([*known, torch.where(halves != 0, 0.0, bend + tiny)], 1)
+    cost = torch.cat([*known, torch.where(halves != 0, 0.0, bend + tiny)], 1)
+    cost, neurons = cost.topk(min(TRIED, cost.shape[1]), 1)
+    return torch.where(cost > 0, neurons, -1)
 
 
 def optimised_boxes(chain: Chain, seconds: float = 0.0) -> Chain:

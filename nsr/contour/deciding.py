@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from nsr import certify
-from nsr.budget import UNIT, Box
+from nsr.budget import UNIT, Box, Only
 from nsr.contour.contour import GEOMETRIES, check_grids
 from nsr.network import Network
 
@@ -24,6 +24,7 @@ def plane(
     *,
     box: Box | None = UNIT,
     geometry: str = "absolute",
+    only: Only = None,
     seconds: float = 10.0,
     watch: Callable[[int], None] = lambda settled: None,
 ) -> str:
@@ -31,7 +32,8 @@ def plane(
 
     Verdicts are monotone in both radii: what is robust stays so in smaller balls, what is broken in larger ones. So the
     border is a staircase, and about as many questions are asked as the grid has rows and columns, the next always where
-    either answer settles most. `seconds` is the limit of one question; `watch(settled)` follows the cells.
+    either answer settles most. `seconds` is the limit of one question; `watch(settled)` follows the cells. Which
+    tensors move says `only`, see `Budget`.
 
     >>> import torch, nsr
     >>> network = nsr.mlp((torch.eye(2), torch.eye(2)))
@@ -44,7 +46,7 @@ def plane(
         asked = found == "?"
         while (asked & (found == "?")).any():
             i, j = _most_telling(asked & (found == "?"), found == "?")
-            xi = GEOMETRIES[geometry](grid_x[i], grid_w[j], network)
+            xi = GEOMETRIES[geometry](grid_x[i], grid_w[j], network, only)
             verdict = certify.exact(network, x, y, xi, box=box, seconds=limit)
             if verdict.interrupted:
                 raise KeyboardInterrupt

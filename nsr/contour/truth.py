@@ -26,6 +26,7 @@ def decided(
     *,
     box: Box | None = UNIT,
     geometry: str = "absolute",
+    only: str | None = None,
     seconds: float = 10.0,
     path: Path | None = None,
     code: Mapping[str, str] | None = None,
@@ -45,7 +46,7 @@ def decided(
     """
     if not len(x):
         raise ValueError("the truth over no images is not a number: x is empty")
-    how = {"box": box, "geometry": geometry, "seconds": seconds}
+    how = {"box": box, "geometry": geometry, "only": only, "seconds": seconds}
     store = verdict_file(path, network, grid_x, grid_w, **how, code=code) if path else None
     known, found = store.read() if store else {}, []
     watch(found, 0)
@@ -68,6 +69,7 @@ def verdict_file(
     *,
     box: Box | None,
     geometry: str,
+    only: str | None,
     seconds: float,
     code: Mapping[str, str] | None = None,
 ) -> Planes:
@@ -75,7 +77,7 @@ def verdict_file(
     belongs = {
         "network": digest(*network.W, *(network.affine or ())),
         "grid": [[*map(float, grid_x)], [*map(float, grid_w)]],
-        "settings": {"box": box, "geometry": geometry, "seconds": seconds},
+        "settings": {"box": box, "geometry": geometry, "only": only, "seconds": seconds},
         "code": code,
     }
     return Planes(path, belongs, len(grid_x) * len(grid_w))

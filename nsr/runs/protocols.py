@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nsr import contour
-from nsr.attack import PAPER, STRONG, Attack
+from nsr.attack import OWN, PAPER, STRONG, Attack
 from nsr.attack.offsets import by_neuron
 from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Protocol
 from nsr.data import Split
@@ -38,7 +38,7 @@ class Measurement:
     def words(self) -> tuple[str, str, str]:
         """What this kind of contour is called in the book: who attacks, in which radii, whom one W_hat serves."""
         methods = {"linear": "certified", "tight": "certified over tight boxes", "exact": "decided exactly"}
-        attackers = {PAPER: "paper's attack", STRONG: "strong attack"}
+        attackers = {PAPER: "paper's attack", STRONG: "strong attack", OWN: "strong attack on each class"}
         if self.attack is None:
             who = methods[self.method]
         else:
@@ -91,9 +91,9 @@ MEASUREMENTS: dict[str, Measurement] = {
     "relative": Measurement(BRIEF, STRONG, "relative"),
     "per_sample": Measurement(BRIEF, STRONG, images_per_W=1),
     "certified": Measurement(SMALL, method="linear"),
-    "exact": Measurement(TRUTH, method="exact", seconds=3.0),
+    "exact": Measurement(TRUTH, method="exact", seconds=5.0),
     "tight": Measurement(TRUTH, method="tight"),
-    "own": Measurement(TRUTH, STRONG, images_per_W=1),
+    "own": Measurement(TRUTH, OWN, images_per_W=1),
     "small": Measurement(SMALL, STRONG),
     "full": Measurement(FULL, PAPER),
     "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),

@@ -269,21 +269,23 @@ def arguments(**changed) -> dict:
 
 
 def test_an_interrupt_returns_what_is_decided_and_says_so(monkeypatch) -> None:
-    case = next(c for c in cases() if asked(c.tiny, seconds=0).open.sum() > 1)
-    begun = asked(case.tiny, seconds=0)
+    undecided = (case for case in cases() if asked(case.tiny, seconds=0).open.any())
+    tiny = next(case for case in undecided if not case.said.open.any()).tiny
+    twice = tiny._replace(x=np.tile(tiny.x, (2, 1)), y=np.tile(tiny.y, 2))
+    whole, decided = asked(twice), verdicts._decided
 
     def once(*args):
-        monkeypatch.setattr(verdicts, "_decided", interrupting)
+        monkeypatch.setattr(verdicts, "_decided", interrupted)
         return decided(*args)
 
-    def interrupting(*args):
+    def interrupted(*args):
         raise KeyboardInterrupt
 
-    decided = verdicts._decided
     monkeypatch.setattr(verdicts, "_decided", once)
-    said = asked(case.tiny)
-    assert said.interrupted and not case.said.interrupted
-    assert said.open.sum() == begun.open.sum() - 1 > 0
+    half = asked(twice)
+    assert half.interrupted and half.open.any()
+    assert not whole.interrupted and not whole.open.any()
+    assert not (half.robust & ~whole.robust).any() and not (half.broken & ~whole.broken).any()
 
 
 def test_an_empty_batch_has_no_verdicts() -> None:
