@@ -244,9 +244,9 @@ def optimised_boxes(chain: Chain, seconds: float = 0.0) -> Chain:
         unstable = ((p < 0) & (q > 0))[0].nonzero()[:, 0]
         if not len(unstable):
             continue
-        until = time.monotonic() + seconds
+        until = time.thread_time() + seconds
         tree = Tree(chain.before(m), neuron_rows(chain.hidden[m], unstable))
-        while len(which := tree.worst_of_each_row()) and time.monotonic() < until:
+        while len(which := tree.worst_of_each_row()) and time.thread_time() < until:
             tree.grow(which)
         high, low = tree.bound.split(len(unstable))
         p, q = p.clone(), q.clone()
@@ -262,14 +262,14 @@ def rounds(chain: Chain, rows: Rows, until: float) -> Iterator[Tree]:
     """
     seconds = 0.2
     while True:
-        now = time.monotonic()
+        now = time.thread_time()
         end = until if until - now < 6 * seconds else now + seconds
         tree = Tree(chain, rows)
         yield tree
-        while len(which := tree.worst()) and time.monotonic() < end:
+        while len(which := tree.worst()) and time.thread_time() < end:
             tree.grow(which)
             yield tree
-        if not len(which) or time.monotonic() >= until:
+        if not len(which) or time.thread_time() >= until:
             return
         chain = optimised_boxes(chain, 2 * seconds / max(1, len(chain.hidden) - 1))
         seconds *= 5

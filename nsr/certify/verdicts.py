@@ -76,8 +76,9 @@ def exact(
 ) -> Verdicts:
     """Whether any (x_hat, W_hat) of the joint ball flips each image, weights being the image's own; in float64.
 
-    `seconds` is what one image may take; whoever needs more is open. A keyboard interrupt ends the search and returns
-    what is decided. `watch(decided, open, total)` follows the images.
+    `seconds` is how long this thread may work on one image; whoever needs more is open. It is the processor's time, not
+    the clock's: what else the machine does changes no verdict. A keyboard interrupt ends the search and returns what is
+    decided. `watch(decided, open, total)` follows the images.
 
     >>> import torch, nsr
     >>> network = nsr.mlp((torch.eye(2), torch.eye(2)))
@@ -103,7 +104,7 @@ def exact(
     interrupted = False
     try:
         for done, k in enumerate(undecided, start=1):
-            robust[k], bound[k], seen_best = _decided(network, x[k], int(y[k]), xi, box, time.monotonic() + seconds)
+            robust[k], bound[k], seen_best = _decided(network, x[k], int(y[k]), xi, box, time.thread_time() + seconds)
             broken[k], x_hat[k] = seen_best.broken, seen_best.x
             for tensor, t in zip(offsets, seen_best.t, strict=True):
                 tensor[k] = t
@@ -158,7 +159,7 @@ def _solve_leaves(tree: Tree, classes: Tensor, witness: Witness, until: float) -
     Of a solution two things are taken: a point, which is looked at, and multipliers, which give a bound of our own.
     """
     for k in tree.exhausted.nonzero()[:, 0].tolist():
-        if witness.broken or time.monotonic() >= until:
+        if witness.broken or time.thread_time() >= until:
             break
         case, (chain, rows) = tree.cases[torch.tensor([k])], tree.exact
         found = leaf.solve(chain, rows, int(case.row), case.sign[0].double())
