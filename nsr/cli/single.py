@@ -16,6 +16,7 @@ import nsr.runs
 from nsr import paths
 from nsr.cli.options import Store
 from nsr.cli.terminal import excerpt, few, memory, percent, refusals, room, stores, table
+from nsr.contour import Decided
 from nsr.files import StoreError
 from nsr.runs import Run, Spec
 from nsr.training import METHODS, State
@@ -72,22 +73,30 @@ def contour_command(
 ) -> None:
     """Measure a contour of a stored run: accuracy over a grid of input and weight radii.
 
-    paper: the paper's attack; strong, relative: the strong attack over absolute and relative weight radii; certified,
-    small: certificates, and the strong attack on their grid; full: the paper's attack on 11 x 11 cells and 10,000
-    images. A contour that is interrupted goes on from its last finished row of cells. A shipped run is copied into your
-    own store and measured there; only --store data/runs adds to those that are shipped.
+    paper: the paper's attack; strong, relative: the strong attack over absolute and relative weight radii; per_sample:
+    the same, each image facing weights of its own; full: the paper's attack on 11 x 11 cells and 10,000 images;
+    quick: on few. On smaller radii, certified: certificates; small: the strong attack; exact: each image proved robust,
+    broken or left open, for which tight and own are certificates and the strongest attack on the same images.
+
+    A contour that is interrupted goes on from its last finished row of cells, or image. A shipped run is copied into
+    your own store and measured there; only --store data/runs adds to those that are shipped.
     """
     with refusals():
-        rows = nsr.runs.measurement(kind).shape[0]
+        what = nsr.runs.measurement(kind)
         chosen = _chosen(run, store)
         home = store or _home(chosen, kind)
-        with contextlib.closing(tqdm(total=rows, desc=f"{chosen.folder.name} {kind}", unit="row")) as bar:
+        with contextlib.closing(tqdm(total=what.shape[0], desc=f"{chosen.folder.name} {kind}", unit=what.unit)) as bar:
             found = nsr.runs.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
     shown = found.contour(kind)
-    typer.echo(f"accuracy (%), one line for each eps_x, {shown.geometry} weight radii from left to right")
+    share = "proved robust" if isinstance(shown, Decided) else "accuracy"
+    typer.echo(f"{share} (%), one line for each eps_x, {shown.geometry} weight radii from left to right")
     rows = ((f"{eps_x:.3g}", *percent(line)) for eps_x, line in zip(shown.grid_x, shown.accuracy, strict=True))
     typer.echo(table(("", *(f"{radius:.3g}" for radius in shown.grid_w)), rows))
     typer.echo(f"\nAUC {shown.auc:.3f}")
+    if isinstance(shown, Decided) and shown.open:
+        typer.echo(
+            f"{100 * shown.open:.1f} % of images and cells are open, so the truth is at most {shown.possible.auc:.3f}"
+        )
 
 
 @commands.command("runs")

@@ -103,7 +103,9 @@ def how_far(folder: Path) -> str:
     """In words: what is finished of what is under way in this folder."""
     if (folder / WEIGHTS).exists():
         names = (path.name.partition(".")[0] for path in _unfinished(folder))
-        return ", ".join(f"{n}: {len(read_rows(folder, n))} of {MEASUREMENTS[n].shape[0]} rows" for n in names)
+        return ", ".join(
+            f"{n}: {len(read_rows(folder, n))} of {MEASUREMENTS[n].shape[0]} {MEASUREMENTS[n].unit}s" for n in names
+        )
     if not (folder / CHECKPOINT).exists():
         raise StoreError(f"{folder}: has no weights; remove it, or train it again")
     state, begun = _opened(folder / CHECKPOINT)

@@ -62,6 +62,11 @@ class Measurement:
         rows, columns = len(self.protocol.grid_x), len(self.grid_w)
         return (self.protocol.images, rows * columns) if self.method == "exact" else (rows, columns)
 
+    @property
+    def unit(self) -> str:
+        """What a piece of work is."""
+        return "image" if self.method == "exact" else "row"
+
     def plane(self, network: Network, samples: Split, k: int) -> str:
         """The verdicts on image number k in every cell of the grid."""
         x, y = samples.x[k : k + 1], samples.y[k : k + 1]
