@@ -39,7 +39,11 @@ def run(name: str, seed: int = 0, **contours: Contour) -> Run:
 def runs():
     sure = plane(0.5, (0.0, 0.05, 0.1), tuple(8 * k / 10_000 for k in range(6)))
     group = {name: tuple(run(name, seed, paper=plane(0.9 + seed / 100)) for seed in range(3)) for name in PANELS[:-1]}
-    return {**group, "at": tuple(run("at", seed, paper=plane(0.8), certified=sure) for seed in range(2)), "jiwp": ()}
+    return {
+        **group,
+        "at": tuple(run("at", seed, paper=plane(0.8), certified=sure, tight=sure) for seed in range(2)),
+        "jiwp": (),
+    }
 
 
 def titles(figure) -> list[str]:
