@@ -20,7 +20,7 @@ from nsr.certify.linear import Linear, Rows, linear_bound, neuron_rows, tight_bo
 
 AT_ONCE = 256  # cases that are split at once
 TRIED = 3  # neurons tried for each before one is chosen (De Palma et al. 2021)
-FIRST_STEPS, STEPS = 20, 1  # of Adam, at the root and after each split
+FIRST_STEPS, STEPS = 20, 3  # of Adam, at the root and after each split
 RATE_ALPHA, RATE_BETA, DECAY = 0.25, 0.1, 0.9
 
 

@@ -96,7 +96,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "relative": Measurement(BRIEF, STRONG, "relative"),
     "per_sample": Measurement(BRIEF, STRONG, images_per_W=1),
     "certified": Measurement(SMALL, method="linear"),
-    "exact": Measurement(TRUTH, method="exact", seconds=5.0),
+    "exact": Measurement(TRUTH, method="exact", seconds=3.0),
     "tight": Measurement(TRUTH, method="tight"),
     "own": Measurement(TRUTH, OWN, images_per_W=1),
     "small": Measurement(SMALL, STRONG),
