@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import nbformat
 import pytest
 
 from nsr import paths
+from nsr.book.headlines import headlines
 
 CHAPTERS = sorted(paths.CHAPTERS.glob("*.ipynb"))
 
@@ -66,3 +68,29 @@ def test_a_typed_result_is_found(prose: str) -> None:
 )
 def test_equations_code_and_choices_are_no_typed_results(prose: str) -> None:
     assert not results(prose)
+
+
+def test_the_story_of_the_first_page_is_what_the_ledger_says() -> None:
+    claims = {claim["name"]: claim for claim in json.loads((paths.ROOT / "data" / "claims.json").read_text())["claims"]}
+    verdicts = {name: claim["verdict"] for name, claim in claims.items()}
+    assert verdicts["C7"] == "reproduced"  # images that withstand either change alone can be lost
+    assert verdicts["C8"] == verdicts["C9"] == "not reproduced"  # min-max does not fail, Theorem 1 does
+    found = [d for case in claims["C4"]["cases"] for d in case["differences"]]
+    sides = {d["what"]: {e["on the claim's side"] for e in found if e["what"] == d["what"]} for d in found}
+    assert sides["AT+beta, small - AT, joint AUC"] == sides["AT+beta, large - AT, joint AUC"] == {"yes"}
+    assert sides["JIWP - AT, joint AUC"] == {"the other side"}
+
+
+def _glued(chapter: str, name: str) -> float:
+    cells = nbformat.read(next(path for path in CHAPTERS if path.stem.startswith(chapter)), as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ()) if "metadata" in output]
+    (found,) = (o for o in outputs if o.metadata.get("scrapbook", {}).get("name") == name)
+    return float(found.data["application/papermill.record/text/plain"])
+
+
+def test_the_story_of_the_first_page_is_what_the_chapters_say() -> None:
+    said = {path.stem[:2]: headlines(nbformat.read(path, as_version=4)) for path in CHAPTERS}
+    best = [said["12"][f"be-best-{kind}-any"] for kind in ("strong", "relative", "per_sample")]
+    assert all(words.startswith("joint_at ") and words.endswith("of 10 rows measured") for words in best)
+    assert _glued("04", "printed-share") < 1  # % of the repaired bound's rise: the repair costs almost nothing
+    assert float(said["10"]["promised"]) < 1 and float(said["10"]["share-open"]) < 10  # %
