@@ -16,7 +16,7 @@ from nsr.attack.engine import Ball, Problem, ascend
 from nsr.attack.recipes import Ascent
 from nsr.budget import UNIT, Budget
 from nsr.network import Network, Weights
-from nsr.training import loss
+from nsr.training import loss, regularisers
 from nsr.training.methods import Method
 
 PLAIN = Method("Plain")
@@ -92,9 +92,14 @@ def states(
                 raise CollapseError(
                     f"training diverged: a gradient is NaN or infinite; try a rate below lr={method.lr}"
                 )
-            optimiser.step()
+            if method.norm_decay > 0:
+                regularisers.step_with_norm_decay(optimiser, W, method.norm, method.norm_decay)
+            else:
+                optimiser.step()
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + float(term.detach()) * len(rows)
+        if method.most_singular > 0:
+            regularisers.clip_singular_values(W, method.most_singular)
         means = {name: total / len(x) for name, total in totals.items()}
         history = (*history, {"epoch": epoch + 1, "loss": sum(means.values()), **means})
         _refuse_collapse(network.at([W_m.detach() for W_m in W]), x[: method.batch], method)
@@ -160,9 +165,9 @@ def _awp(network: Network, x_hat: Tensor, y: Tensor, radius: float) -> Weights:
 
 def _optimiser(W: list[Tensor], method: Method) -> torch.optim.Optimizer:
     if method.optimiser == "sgd":
-        return torch.optim.SGD(W, lr=method.lr, momentum=method.momentum)
+        return torch.optim.SGD(W, lr=method.lr, momentum=method.momentum, weight_decay=method.weight_decay)
     if method.optimiser == "adam":
-        return torch.optim.Adam(W, lr=method.lr)
+        return torch.optim.Adam(W, lr=method.lr, weight_decay=method.weight_decay)
     raise ValueError(f"unknown optimiser {method.optimiser!r}: choose sgd or adam")
 
 

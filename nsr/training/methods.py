@@ -38,6 +38,11 @@ class Method:
     trades: Amount = 0.0  # weight of TRADES' KL term; 0: cross-entropy on the attacked inputs
     awp: Amount = 0.0  # AWP's radius: ||v^m||_2 = awp * ||W^m||_2 for every layer
     certified: Share = 0.0  # share of the interval-certified loss, under (xi_x, xi_w)
+    # regularisers of the weights alone, those of Liang and Huang (2021)
+    norm_decay: Amount = 0.0  # added to each gradient: the mean over layers of a norm, times this, with momentum
+    norm: Literal["linf", "l1"] = "linf"  # which norm decays
+    weight_decay: Amount = 0.0  # added to each gradient: the weights times this
+    most_singular: Amount = 0.0  # after each epoch larger singular values of a layer are cut to this; 0: none
     # schedule: radii and the weights of added terms grow linearly from 0 over this share of the training
     ramp: Share = 0.4
     optimiser: Literal["sgd", "adam"] = "sgd"

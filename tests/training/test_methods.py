@@ -48,9 +48,22 @@ def test_every_row_trains_another_net_than_the_standard_one(name):
 
 
 ALL_ON = Method(
-    "all", alpha=1e-3, beta=1e-2, xi_x=0.1, xi_w=0.01, attack_x=0.1, attack_w=0.01, awp=0.01, certified=0.2, clip=1.0
+    "all",
+    alpha=1e-3,
+    beta=1e-2,
+    xi_x=0.1,
+    xi_w=0.01,
+    attack_x=0.1,
+    attack_w=0.01,
+    awp=0.01,
+    certified=0.2,
+    clip=1.0,
+    norm_decay=0.1,
+    weight_decay=0.01,
+    most_singular=1.0,
 )
 OTHER = {"bound": "interval", "optimiser": "adam", "attack_steps": 3, "trades": 1.0, "ramp": 0.2, "clip": 0.5}
+OTHER |= {"norm": "l1"}
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Method) if f.name not in ("title", *SHORT)])
