@@ -19,7 +19,7 @@ SIZES = (784, 128, 64, 32, 10)
 NUMBERS = tuple(f.name for f in fields(Method) if f.name != "title")
 
 # numbers that came later, and what leaves a training as it was without them: the names of older runs stay
-LATER = {"norm_decay": 0, "norm": "linf", "weight_decay": 0, "most_singular": 0}
+LATER = {"norm_decay": 0, "norm": "linf", "weight_decay": 0, "most_singular": 0, "images_per_W": None}
 
 _CLASSES = 10
 _WIDTH = {"mnist": 784, "fashion-mnist": 784, "digits": 64}
