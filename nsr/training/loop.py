@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nsr.attack.engine import Ball, Problem, ascend
+from nsr.attack.offsets import by_neuron
 from nsr.attack.recipes import Ascent
 from nsr.budget import UNIT, Budget
 from nsr.network import Network, Weights
-from nsr.training import loss
+from nsr.training import loss, regularisers
 from nsr.training.methods import Method
 
 PLAIN = Method("Plain")
@@ -92,9 +93,14 @@ def states(
                 raise CollapseError(
                     f"training diverged: a gradient is NaN or infinite; try a rate below lr={method.lr}"
                 )
-            optimiser.step()
+            if method.norm_decay > 0:
+                regularisers.step_with_norm_decay(optimiser, W, method.norm, method.norm_decay)
+            else:
+                optimiser.step()
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + float(term.detach()) * len(rows)
+        if method.most_singular > 0:
+            regularisers.clip_singular_values(W, method.most_singular)
         means = {name: total / len(x) for name, total in totals.items()}
         history = (*history, {"epoch": epoch + 1, "loss": sum(means.values()), **means})
         _refuse_collapse(network.at([W_m.detach() for W_m in W]), x[: method.batch], method)
@@ -106,8 +112,7 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """The terms whose sum is the loss of one training step, `progress` in [0, 1) of the way through the training."""
     ramp = min(1.0, progress / method.ramp) if method.ramp > 0 else 1.0
-    x_hat, V = _opponent(network, W, x, y, method, ramp, generator)
-    logits_hat = network.forward(V, x_hat)
+    x_hat, logits_hat = _attacked(network, W, x, y, method, ramp, generator)
     if method.trades > 0:
         terms = {"cross-entropy": loss.trades(network.forward(W, x), logits_hat, y, method.trades)}
     else:
@@ -124,28 +129,35 @@ def loss_terms(
     return terms
 
 
-def _opponent(
+def _attacked(
     network: Network, W: Weights, x: Tensor, y: Tensor, method: Method, ramp: float, generator: torch.Generator
-) -> tuple[Tensor, Weights]:
-    """The attacked inputs and weights of one step; the gradient taken at the weights returned reaches W unchanged."""
+) -> tuple[Tensor, Tensor]:
+    """The attacked inputs of one step and their logits at the attacked weights; their gradient reaches W unchanged."""
     frozen = network.at([W_m.detach() for W_m in W])
     xi = Budget.uniform(ramp * method.attack_x, ramp * method.attack_w, network)
-    x_hat, W_hat = x, frozen.W
+    own = method.images_per_W == 1 and any(xi.eps_w)
+    faced = by_neuron(frozen) if own else frozen  # weights of each image's own are offsets: one number a neuron
+    x_hat, W_hat = x, faced.W
     if xi.eps_x > 0 or any(xi.eps_w):
         # PAPER: unstated, we chose Madry's inner attack: a random start and steps of 2.5 radii shared over all steps,
         # and inputs that stay inside the pixels' box.
         share = 2.5 / method.attack_steps
         inner = Ascent(method.attack_steps, share, share, in_radii=True, random_start=True)
-        balls = [Ball(W_m[None], e) for W_m, e in zip(frozen.W, xi.eps_w, strict=True)]
-        problem = Problem(frozen, balls, Ball(x[None], xi.eps_x, UNIT), y[None], scale=1.0, groups=1)
+        balls = [Ball(W_m[None], e) for W_m, e in zip(faced.W, xi.eps_w, strict=True)]
+        groups = len(x) if own else 1
+        centre, labels = (x[:, None], y[:, None]) if own else (x[None], y[None])
+        problem = Problem(faced, balls, Ball(centre, xi.eps_x, UNIT), labels, scale=1.0, groups=groups)
         seed = int(torch.randint(2**62, (), generator=generator))
         x_hat, W_hat = ascend(problem, inner, generators=repeat(torch.Generator().manual_seed(seed)))
+        if own:
+            return x_hat[:, 0], by_neuron(network.at(W)).forward(W_hat, x_hat[:, 0])
         x_hat, W_hat = x_hat[0], tuple(W_m[0] for W_m in W_hat) if any(xi.eps_w) else frozen.W
     if method.awp > 0:
         W_hat = _awp(network.at(W_hat), x_hat, y, ramp * method.awp)
     if W_hat is frozen.W:
-        return x_hat, W
-    return x_hat, tuple(W_m + (V - W_m).detach() for W_m, V in zip(W, W_hat, strict=True))
+        return x_hat, network.forward(W, x_hat)
+    V = tuple(W_m + (V - W_m).detach() for W_m, V in zip(W, W_hat, strict=True))
+    return x_hat, network.forward(V, x_hat)
 
 
 def _awp(network: Network, x_hat: Tensor, y: Tensor, radius: float) -> Weights:
@@ -160,9 +172,9 @@ def _awp(network: Network, x_hat: Tensor, y: Tensor, radius: float) -> Weights:
 
 def _optimiser(W: list[Tensor], method: Method) -> torch.optim.Optimizer:
     if method.optimiser == "sgd":
-        return torch.optim.SGD(W, lr=method.lr, momentum=method.momentum)
+        return torch.optim.SGD(W, lr=method.lr, momentum=method.momentum, weight_decay=method.weight_decay)
     if method.optimiser == "adam":
-        return torch.optim.Adam(W, lr=method.lr)
+        return torch.optim.Adam(W, lr=method.lr, weight_decay=method.weight_decay)
     raise ValueError(f"unknown optimiser {method.optimiser!r}: choose sgd or adam")
 
 

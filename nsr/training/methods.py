@@ -34,10 +34,16 @@ class Method:
     attack_x: Amount = 0.0
     attack_w: Amount = 0.0
     attack_steps: Count = 5
+    images_per_W: Literal[1] | None = None  # whom one W_hat serves: the whole batch (None), or each image its own (1)
     # beyond the paper
     trades: Amount = 0.0  # weight of TRADES' KL term; 0: cross-entropy on the attacked inputs
     awp: Amount = 0.0  # AWP's radius: ||v^m||_2 = awp * ||W^m||_2 for every layer
     certified: Share = 0.0  # share of the interval-certified loss, under (xi_x, xi_w)
+    # regularisers of the weights alone, those of Liang and Huang (2021)
+    norm_decay: Amount = 0.0  # added to each gradient: the mean over layers of a norm, times this, with momentum
+    norm: Literal["linf", "l1"] = "linf"  # which norm decays
+    weight_decay: Amount = 0.0  # added to each gradient: the weights times this
+    most_singular: Amount = 0.0  # after each epoch larger singular values of a layer are cut to this; 0: none
     # schedule: radii and the weights of added terms grow linearly from 0 over this share of the training
     ramp: Share = 0.4
     optimiser: Literal["sgd", "adam"] = "sgd"
@@ -46,6 +52,10 @@ class Method:
     epochs: Count = 10
     batch: Count = 128
     clip: Amount = 0.0  # largest l_2 norm of a gradient, all layers together; 0: any
+
+    def __post_init__(self) -> None:
+        if self.awp > 0 and self.images_per_W == 1:
+            raise ValueError("awp moves one W for the whole batch: it cannot be had with images_per_W=1")
 
 
 _row = partial(Method, batch=256, epochs=8)

@@ -31,7 +31,13 @@ def test_the_key_does_not_depend_on_the_order_of_keys_on_int_or_float_or_on_the_
     assert {other.key for other in same} == {spec.key} and {other.folder for other in same} == {spec.folder}
 
 
-OTHER = {"bound": "repaired", "optimiser": "adam", "certified": 0.5, "ramp": 0.7, "momentum": 0.5}
+OTHER = {"images_per_W": 1, "norm": "l1"} | {
+    "bound": "repaired",
+    "optimiser": "adam",
+    "certified": 0.5,
+    "ramp": 0.7,
+    "momentum": 0.5,
+}
 
 
 @pytest.mark.parametrize("number", nsr.runs.NUMBERS)

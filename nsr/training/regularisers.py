@@ -1,0 +1,44 @@
+"""Regularisers of the weights alone, as Liang and Huang (2021) compare them: norm decay and clipped singular values.
+
+Weight decay, their third, is the optimiser's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nsr.theory import norms
+
+# PAPER: unstated in the text at hand, we chose the momentum that SGD has in most of our rows.
+MOMENTUM = 0.9
+NORMS = {"linf": norms.linf, "l1": norms.l1}
+
+
+def step_with_norm_decay(optimiser: torch.optim.Optimizer, W: Sequence[Tensor], norm: str, strength: float) -> None:
+    """Norm decay: h <- gamma h + (1 - gamma) p, then g <- g + (strength / N) h in each of N layers, then the step.
+
+    p is the subgradient of the layer's norm: the signs of the row (linf) or column (l1) with the largest sum, 0
+    elsewhere. h lies with the optimiser's own tensors, so a training that goes on finds it again.
+    """
+    layers = [W_m for W_m in W if W_m.ndim > 1]
+    moving = []
+    for W_m in layers:
+        (p,) = torch.autograd.grad(NORMS[norm](W_m), W_m)
+        h = (1 - MOMENTUM) * p + MOMENTUM * optimiser.state[W_m].get("norm_decay", torch.zeros_like(p))
+        W_m.grad.add_(h, alpha=strength / len(layers))
+        moving.append(h)
+    optimiser.step()  # before h is stored: in its first step Adam takes any state for its own
+    for W_m, h in zip(layers, moving, strict=True):
+        optimiser.state[W_m]["norm_decay"] = h
+
+
+@torch.no_grad()
+def clip_singular_values(W: Sequence[Tensor], most: float) -> None:
+    """Cut the singular values of each layer's matrix to `most`, in place (Sedghi et al., 2019)."""
+    for W_m in W:
+        if W_m.ndim > 1:
+            U, S, Vh = torch.linalg.svd(W_m, full_matrices=False)
+            W_m.copy_((U * S.clamp(max=most)) @ Vh)
