@@ -29,7 +29,7 @@ class Edition(NamedTuple):
 def plan(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """For every chapter that has to be executed again, by name, its parameters that differ from the defaults.
 
-    Each chapter takes those that it declares; "08.seeds" is for chapter 8 alone and goes before "seeds". ValueError: no
+    Each chapter takes those that it declares; "09.seeds" is for chapter 9 alone and goes before "seeds". ValueError: no
     chapter declares one, or one that does cannot take it.
     """
     declared = {chapter.stem: of_chapter(chapter) for chapter in chapters()}

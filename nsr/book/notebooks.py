@@ -19,9 +19,9 @@ from nsr import paths
 from nsr.files import write_whole
 
 # the README shows one figure of one chapter: chapter -> the figure's name in its cell's metadata
-README_FIGURES = {"07_figure_1": "fig-figure-1"}
+README_FIGURES = {"08_figure_1": "fig-figure-1"}
 # figures that are also shipped as SVG and PDF: chapter -> the module that writes them when it is run
-VECTOR_FIGURES = {"07_figure_1": "nsr.study.figure_1"}
+VECTOR_FIGURES = {"08_figure_1": "nsr.study.figure_1"}
 
 KEPT_IN_NOTEBOOK = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

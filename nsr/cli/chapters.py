@@ -83,7 +83,7 @@ def book_command(
     \b
         nsr book --set dataset=digits --set seed=1
 
-    Each chapter takes the parameters that it declares, or with 08.seeds=2 chapter 8 alone; chapters that take none are
+    Each chapter takes the parameters that it declares, or with 09.seeds=2 chapter 9 alone; chapters that take none are
     copied as they are. Exit code 1: a chapter failed; the book is built nevertheless and shows where.
     """
     with _book_refusals():

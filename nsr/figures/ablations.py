@@ -1,4 +1,4 @@
-"""The figures of chapter 9: one number changed at a time, beside what another seed alone would change."""
+"""The figures of chapter 10: one number changed at a time, beside what another seed alone would change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of chapter 8: every difference that a claim hangs on, and the edges of the contours."""
+"""The figures of chapter 9: every difference that a claim hangs on, and the edges of the contours."""
 
 from __future__ import annotations
 

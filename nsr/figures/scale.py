@@ -1,4 +1,4 @@
-"""The figures of chapter 14: what the size of the weights does to an AUC, and to who is ahead of whom."""
+"""The figures of chapter 13: what the size of the weights does to an AUC, and to who is ahead of whom."""
 
 from __future__ import annotations
 

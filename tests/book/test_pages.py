@@ -1,4 +1,4 @@
-"""Claims about the book's own Sphinx extensions: terms and functions lead to each other, numbers are those of files."""
+"""Claims about the book's own Sphinx extensions: terms and functions lead to each other, numbers follow the book."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from docutils import nodes
+import yaml
 
 from nsr import paths
 from nsr.runs import MEASUREMENTS
@@ -36,7 +36,7 @@ def test_a_docstring_ends_with_the_way_back_to_the_book(links) -> None:
     links.back(app, "function", "nsr.theory.theorem.tau", None, None, function)
     links.back(app, "module", "nsr.study", None, None, module)
     assert function[0] == "What it is." and ":eq:`eq-printed-2`" in function[-2]
-    assert module[-2].startswith("*At work in:* :doc:`/chapters/") and "08_claims" in module[-2]
+    assert module[-2].startswith("*At work in:* :doc:`/chapters/") and "09_claims" in module[-2]
 
 
 def test_every_chapter_names_the_modules_that_its_code_uses(links) -> None:
@@ -51,19 +51,10 @@ def test_a_module_is_found_however_a_cell_names_it(links) -> None:
     assert set(links._named(cell)) == {"Budget", "theory", "figures", "attack"}
 
 
-def test_a_chapter_has_the_number_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(paths.ROOT / "_ext"))
-    numbers = importlib.import_module("nsr_numbers")
-    page, other = "chapters/12_beyond", "chapters/appendix/notation"
-    reference = nodes.reference(secnumber=(10, 1))
-    env = SimpleNamespace(
-        toc_secnumbers={page: {"": (10,), "#a": (10, 1), "#b": None}, other: {"": (10,)}},
-        titles={page: nodes.title(secnumber=[10]), other: nodes.title()},
-        tocs={page: nodes.bullet_list("", reference), other: nodes.bullet_list()},
-    )
-    assert numbers.by_file(lambda collector, env: ["changed"])(None, env) == ["changed"]
-    assert env.toc_secnumbers == {page: {"": (12,), "#a": (12, 1), "#b": None}, other: {"": (10,)}}
-    assert env.titles[page]["secnumber"] == [12] and reference["secnumber"] == [12, 1]
+def test_a_chapter_has_the_number_of_its_place_in_the_book() -> None:
+    toc = yaml.safe_load((paths.ROOT / "_toc.yml").read_text())
+    listed = [entry["file"] for part in toc["parts"] if part.get("numbered") for entry in part["chapters"]]
+    assert [int(file.removeprefix("chapters/")[:2]) for file in listed] == [*range(1, 1 + len(listed))]
 
 
 def test_every_kind_of_contour_is_told_from_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
