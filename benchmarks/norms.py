@@ -1,11 +1,11 @@
-"""What the norms of one convolution cost: 512 to 512 channels, 3x3, zero padding 1, 32x32 pixels, float32, no gradients.
+"""What the norms of one convolution cost: 512 to 512 channels, 3x3, zero padding 1, 32x32 pixels, float32.
 
     python benchmarks/norms.py [--threads 1] [--channels 512] [--pixels 32] [--repeats 30] [--converged]
 
 Every repetition takes all norms in turn, so that whatever else the machine does falls on all of them alike. Printed:
-median, and the quartiles in brackets. A step of the spectral norm is the difference of six steps and one, in fives:
-four products with the matrix or its transpose, three of them in one batch. `--converged` adds the norm to its default
-tolerance, once. The matrix itself is only weighed.
+median, and the quartiles in brackets. No gradients are kept. A step of the spectral norm is a fifth of what six steps
+take beyond one: four products with the matrix or its transpose, three of them in one batch. `--converged` adds the norm
+to its default tolerance, once. The matrix itself is only weighed.
 """
 
 from __future__ import annotations

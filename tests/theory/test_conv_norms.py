@@ -159,6 +159,12 @@ def test_spectral_norm_says_where_its_steps_were_too_few_and_is_then_too_low():
     assert low < norms.spectral(conv, (9, 9))
 
 
+def test_spectral_norm_keeps_its_digits_in_float32_over_half_a_million_pixels():
+    conv = nn.Conv2d(2, 2, 1)
+    conv.weight.data = torch.diag(torch.tensor([1.0, 0.5]))[:, :, None, None]
+    assert norms.spectral(conv, (500, 500), tol=2e-6).item() == pytest.approx(1, rel=5e-7)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_norms_scale_with_the_weight_where_its_squares_leave_the_range_of_floats(scale):
     conv = nn.Conv2d(2, 3, 3, padding=1)
