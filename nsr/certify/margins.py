@@ -32,7 +32,7 @@ from nsr.certify.linear import (
     tight_boxes,
 )
 from nsr.network import Network, Weights, margins, mlp_forward
-from nsr.theory import norms, theorem
+from nsr.theory import dense_norms, theorem
 from nsr.theory.boxes import check_input, checked_balls, layer_box, rounding
 
 
@@ -111,7 +111,7 @@ def _telescoped(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tens
     lower, upper = a, b
     Delta, U = x.new_full((len(x),), xi.eps_x), torch.maximum(lower.abs(), upper.abs()).sum(-1)
     for ball in hidden:
-        Delta = norms.linf(ball.W) * Delta + ball.eps * U + ball.beta
+        Delta = dense_norms.linf(ball.W) * Delta + ball.eps * U + ball.beta
         lower, upper = (end.relu() for end in layer_box(ball, lower, upper))
         U = upper.sum(-1)
     return _columns(_margin_plus(_last_layer_gain(last, Delta, U), W, x), j)

@@ -26,7 +26,7 @@ ROLES = {
     "attack.engine": "attack/engine.py",
     "attack.joint": "attack/joint.py",
     "attack.offsets": "attack/offsets.py",
-    "theory.norms": "theory/norms.py",
+    "theory.norms": "theory/dense_norms.py",
     "theory.boxes": "theory/boxes.py",
     "theory.theorem": "theory/theorem.py",
     "certify.margins": "certify/margins.py",

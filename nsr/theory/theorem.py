@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nsr.budget import Budget, LayerBall, layer_balls
-from nsr.theory import norms
+from nsr.theory import dense_norms
 from nsr.theory.boxes import check_input, checked_balls, layer_box
 
 
@@ -35,7 +35,7 @@ def tau_gain(W: Sequence[Tensor], xi: Budget) -> Tensor | float:
     *hidden, _ = layer_balls(W, xi)
     gain = xi.eps_x
     for ball in hidden:
-        gain = (norms.linf(ball.W) + ball.W.shape[1] * ball.eps) * gain
+        gain = (dense_norms.linf(ball.W) + ball.W.shape[1] * ball.eps) * gain
     return gain
 
 
@@ -71,7 +71,7 @@ def printed_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, T
     *before, (h, _) = _starred(hidden, x)
     drift = x.new_zeros(len(x))
     for ball, (_, reach) in zip(hidden, before, strict=True):
-        drift = norms.linf(ball.W) * drift + reach
+        drift = dense_norms.linf(ball.W) * drift + reach
     if len(hidden) == 1:
         # PAPER: printed form counts eps_1 ||x||_1 twice at L = 2 (first and last term of the braces coincide).
         drift = 2 * drift
@@ -100,7 +100,7 @@ def repaired_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, 
     check_input(x, hidden[0])
     lower, upper, drift = x, x, x.new_zeros(len(x))
     for ball in hidden:
-        drift = norms.linf(ball.W) * drift + ball.eps * _l1(upper) + ball.beta
+        drift = dense_norms.linf(ball.W) * drift + ball.eps * _l1(upper) + ball.beta
         lower, upper = (end.relu() for end in layer_box(ball, lower, upper))
     return drift, upper.sum(-1)
 
@@ -111,7 +111,7 @@ def norms_drift(W: Sequence[Tensor], x: Tensor, xi: Budget) -> tuple[Tensor, Ten
     check_input(x, (*hidden, last)[0])
     z, delta = x, x.new_full((len(x),), xi.eps_x)
     for ball in hidden:
-        S, d = norms.linf(ball.W), ball.W.shape[1]
+        S, d = dense_norms.linf(ball.W), ball.W.shape[1]
         delta = (S + d * ball.eps) * delta + ball.eps * _l1(z) + ball.beta
         z = F.linear(z, ball.W, ball.b).relu()
     return delta, z.sum(-1) + last.W.shape[1] * delta

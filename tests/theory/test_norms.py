@@ -1,4 +1,4 @@
-"""The norms are the induced ones: suprema of ||Wv|| / ||v||, attained, for dense layers."""
+"""The norms are the induced ones: suprema of ||Wv|| / ||v||, attained. Convolutions: test_conv_norms.py."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nsr.theory import norms
+from nsr.theory import dense_norms, norms
 
 ORDERS = {"linf": np.inf, "l1": 1, "spectral": 2}
 NORMS = {name: getattr(norms, name) for name in ORDERS}
@@ -76,7 +76,16 @@ def test_gradient_of_a_norm_agrees_with_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("bad", [torch.ones(3), torch.ones(2, 2, 3, 3), nn.ReLU(), 3.0, nn.Linear])
-def test_what_is_no_dense_layer_has_no_norm_here(name, bad):
-    with pytest.raises(ValueError, match="dense layers"):
+@pytest.mark.parametrize("bad", [torch.ones(3), torch.ones(2, 2, 3, 3), nn.ReLU(), 3.0, nn.Linear, nn.Conv1d(1, 1, 1)])
+def test_what_is_no_layer_has_no_norm(name, bad):
+    with pytest.raises(ValueError, match=r"expected a Linear, a Conv2d or a matrix \[out, in\], got"):
         NORMS[name](bad)
+    with pytest.raises(ValueError, match="dense layers"):
+        getattr(dense_norms, name)(bad)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_dense_layer_is_measured_by_the_code_that_stored_runs_remember(name):
+    assert torch.equal(NORMS[name](matrix(3, 4)), getattr(dense_norms, name)(matrix(3, 4)))
+    with pytest.raises(ValueError, match="dense layer"):
+        NORMS[name](matrix(3, 4), (2, 2))
