@@ -9,9 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Locator, Page
 
+from nsr import Budget, data
+from nsr.attack import reference
 from nsr.figures import play
+from nsr.network import Network
+from nsr.study import select
 from nsr.theory import counterexamples
 from nsr.theory.counterexamples import COUNTEREXAMPLE, COUNTEREXAMPLE_JOINT, Instance, rational
 
@@ -29,6 +34,10 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     def open_page(body: str, script: str) -> Page:
         for file in (script, "play.css"):
             (tmp_path / file).write_bytes((STATIC / file).read_bytes())
+        if script == "play_attack.js":
+            (tmp_path / "networks").mkdir()
+            for name in play.NETWORKS:
+                (tmp_path / "networks" / f"{name}.js").write_text(play.script(name, shipped(name)))
         links = f'<link rel="stylesheet" href="play.css"><script src="{script}"></script>'
         (tmp_path / "page.html").write_text(f"{HEAD}{links}<body>{body}</body></html>")
         page = context.new_page()
@@ -38,6 +47,11 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
 
     yield open_page
     context.close()
+
+
+def shipped(name: str) -> Network:
+    (run,) = select.stored(name)
+    return run.network
 
 
 def number(page: Page, k: int) -> float:
@@ -108,10 +122,79 @@ def test_the_keyboard_alone_reaches_a_margin_above_the_printed_bound(opened: Cal
     assert Fraction(number(page, 0)) > counterexamples.printed(COUNTEREXAMPLE)
 
 
+# ---------------------------------------------------------------- attack it yourself
+
+
+def ran(page: Page) -> Page:
+    """The page once the attack that was asked for last has run."""
+    page.locator(".nsr-play[aria-busy=false]").wait_for()
+    return page
+
+
+def logits(page: Page) -> torch.Tensor:
+    """Clean and attacked logits [2, 10], to the last digit."""
+    found = page.locator(".nsr-play-logits data").evaluate_all("all => all.map(one => Number(one.value))")
+    return torch.tensor(found, dtype=torch.float64).view(10, 2).T
+
+
+@pytest.mark.parametrize(
+    ("name", "attackers", "eps_x", "eps_w", "steps"),
+    [
+        ("standard", "input and weights", 0.05, 0.004, 100),
+        ("standard", "input", 0.1, 0.004, 20),
+        ("at_beta_high", "weights", 0.1, 0.006, 30),
+        ("joint_at", "input and weights", 0.15, 0.002, 40),
+        ("joint_at", "input and weights", 0.15, 0.002, 0),
+    ],
+)
+def test_the_attack_in_the_page_reaches_the_logits_of_the_package(
+    opened: Callable[..., Page], name: str, attackers: str, eps_x: float, eps_w: float, steps: int
+) -> None:
+    page, net = opened(play.attack(), "play_attack.js"), play.rounded(shipped(name))
+    test = data.load(play.DATASET, dtype=torch.float64).test
+    page.get_by_label(play.METHODS[name].title, exact=True).check()
+    page.get_by_label(attackers, exact=True).check()
+    for label, value in (("input radius", eps_x), ("weight radius", eps_w), ("steps of the attack", steps)):
+        page.get_by_label(label).fill(str(value))
+    xi = Budget.uniform(eps_x * ("input" in attackers), eps_w * ("weights" in attackers), net)
+    for digit in (2, 4, 7):
+        page.get_by_role("group", name="Test image").get_by_role("radio").nth(digit).check()
+        k = int((test.y == digit).nonzero()[0])
+        x, y = test.x[k : k + 1], test.y[k : k + 1]
+        x_hat, W_hat = reference.joint_pgd(net, x, y, xi, steps=steps)
+        clean, attacked = net(x)[0], net.at(W_hat)(x_hat)[0]
+        found = logits(ran(page))
+        torch.testing.assert_close(found, torch.stack([clean, attacked]), atol=1e-4, rtol=0)
+        words = page.locator("[aria-live]").inner_text()
+        assert (
+            f"reads the {digit} as {clean.argmax()}; after the attack on {attackers} as {attacked.argmax()}." in words
+        )
+
+
+def test_the_page_counts_the_weights_of_the_first_layer_that_have_moved(opened: Callable[..., Page]) -> None:
+    page, net = ran(opened(play.attack(), "play_attack.js")), play.rounded(shipped(play.NETWORKS[0]))
+    test, (digit, eps_x, eps_w) = data.load(play.DATASET, dtype=torch.float64).test, play.START.values()
+    k = int((test.y == digit).nonzero()[0])
+    _, W_hat = reference.joint_pgd(net, test.x[k : k + 1], test.y[k : k + 1], Budget.uniform(eps_x, eps_w, net))
+    d = (W_hat[0] - net.W[0]).abs()
+    words = page.locator(".nsr-play-live").inner_text().replace("\u00a0", " ")
+    assert f"{int((d.sum(1) > 0).sum())} of the {len(d)} rows of W\u00b9 have moved" in words
+    assert f"{100 * (d >= (1 - 1e-9) * eps_w).double().mean():.1f} % of its entries" in words
+    page.get_by_label("input", exact=True).check()
+    assert "W\u00b9 has not moved" in ran(page).locator(".nsr-play-live").inner_text()
+
+
+def test_a_network_that_cannot_be_loaded_is_said_to_be_missing(opened: Callable[..., Page], tmp_path: Path) -> None:
+    page = ran(opened(play.attack(), "play_attack.js"))
+    (tmp_path / "networks" / "joint_at.js").unlink()
+    page.get_by_label(play.METHODS["joint_at"].title, exact=True).check()
+    page.get_by_text("could not be loaded").wait_for()
+
+
 # ---------------------------------------------------------------- both
 
 
-PLACES = [(play.theorem, "play_theorem.js")]
+PLACES = [(play.theorem, "play_theorem.js"), (play.attack, "play_attack.js")]
 
 
 @pytest.mark.parametrize(("make", "script"), PLACES)
