@@ -1,4 +1,4 @@
-"""What the book's own pages need from Sphinx: docstrings as written, lists made of the code, silent pages, plotly."""
+"""What the book's own pages need from Sphinx: docstrings as written, lists made of the code, silent pages, scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from nsr.figures import play
 from nsr.runs import MEASUREMENTS, Measurement, Spec
+from nsr.study import select
 
 TAG = re.compile(r"# PAPER: (.*)")
 
@@ -48,6 +50,16 @@ def bring_plotly(app: Sphinx, error: Exception | None) -> None:
     """
     if error is None and app.builder.format == "html":
         shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", Path(app.outdir, "_static"))
+
+
+def bring_networks(app: Sphinx, error: Exception | None) -> None:
+    """Put the networks that a reader may attack beside the book's scripts, which load the one that is chosen."""
+    if error is None and app.builder.format == "html":
+        folder = Path(app.outdir, "_static", "networks")
+        folder.mkdir(exist_ok=True)
+        for name in play.NETWORKS:
+            for run in select.stored(name):
+                (folder / f"{name}.js").write_text(play.script(name, run.network))
 
 
 def paper_tags(source: str) -> list[tuple[int, str]]:
@@ -155,6 +167,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_written)
     app.connect("html-page-context", quiet_page, priority=900)
     app.connect("build-finished", bring_plotly)
+    app.connect("build-finished", bring_networks)
     app.add_directive("paper-tags", PaperTags)
     app.add_directive("stored-runs", StoredRuns)
     app.add_directive("measurements", Measurements)
