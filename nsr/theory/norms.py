@@ -72,7 +72,8 @@ def spectral(
     Dense layers are decomposed. A convolution, whose value hangs on the input's size, is iterated from a random v
     (`generator`, by default of seed 0) until ||A^T A v - sigma^2 v|| <= tol sigma^2; a warning says where `steps` were
     too few. The value is then within a share of tol of a singular value, of the largest one for nearly every start,
-    and, rounding apart, never above the largest. u and v count as constants, which makes the first derivative right and no higher one.
+    and, rounding apart, never above the largest. u and v count as constants, which makes the first derivative right and
+    no higher one.
 
     >>> conv = nn.Conv2d(1, 1, 1)
     >>> _ = nn.init.constant_(conv.weight, -3.0)
