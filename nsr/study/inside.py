@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nsr import attack
+import nsr.attack
 from nsr.budget import UNIT, Box, Budget
 from nsr.data import Split
 from nsr.network import Layer, Network, layers
@@ -79,7 +79,6 @@ def inside(
 ) -> Inside:
     """Every quantity of a dense network. `threshold` is the same on a ladder, e.g. the `median_margin` at radius 0.
 
-    >>> import nsr
     >>> data = Split(torch.tensor([[1.0, 0.0], [0.0, 0.5]]), torch.tensor([0, 1]))
     >>> network, seeded = nsr.mlp((2 * torch.eye(2),)), torch.Generator().manual_seed(0)
     >>> found = inside(network, data, data, 0.1, seeded, threshold=0.5)
@@ -87,15 +86,13 @@ def inside(
     (0.75, 0.5, 0.0)
     """
     found = [outputs(network, split.x, split.y, threshold) for split in (train, test)]
-    moved = smoothness(network, test.x, test.y, eps, generator)
-    return Inside(*found, spectra(network), *moved, eps, threshold)
+    return Inside(*found, spectra(network), *smoothness(network, test.x, test.y, eps, generator), eps, threshold)
 
 
 @torch.no_grad()
 def margins_of(network: Network, x: Tensor, y: Tensor) -> Tensor:
     """f_y - max_{i != y} f_i for each sample [B]; below 0 where the prediction is wrong.
 
-    >>> import nsr
     >>> margins_of(nsr.mlp((torch.eye(3),)), torch.tensor([[5.0, 1.0, 2.0]]), torch.tensor([0]))
     tensor([3.])
     """
@@ -106,7 +103,6 @@ def margins_of(network: Network, x: Tensor, y: Tensor) -> Tensor:
 def spectral_product(network: Network) -> float:
     """prod_m ||W^m||_2. A margin over sqrt(2) times it bounds the l_2 distance to the boundary from below.
 
-    >>> import nsr
     >>> spectral_product(nsr.mlp((3 * torch.eye(2), 2 * torch.eye(2))))
     6.0
     """
@@ -116,7 +112,6 @@ def spectral_product(network: Network) -> float:
 def median_margin(network: Network, x: Tensor, y: Tensor) -> float:
     """The median |normalised margin|: the threshold that half of these samples fall under.
 
-    >>> import nsr
     >>> median_margin(nsr.mlp((2 * torch.eye(2),)), torch.diag(torch.tensor([1.0, 0.5])), torch.tensor([0, 1]))
     0.5
     """
@@ -127,26 +122,19 @@ def median_margin(network: Network, x: Tensor, y: Tensor) -> float:
 def outputs(network: Network, x: Tensor, y: Tensor, threshold: float) -> Outputs:
     """Margins, normalised margins, mean probability of the prediction, share near the boundary, accuracy, loss.
 
-    >>> import nsr
     >>> outputs(nsr.mlp((torch.eye(2),)), torch.eye(2), torch.tensor([0, 0]), threshold=0.5).accuracy
     0.5
     """
     z, raw = network(x), margins_of(network, x, y)
     normalised = raw / spectral_product(network)
-    return Outputs(
-        _moments(raw),
-        _moments(normalised),
-        float(z.softmax(1).amax(1).mean()),
-        float((normalised.abs() <= threshold).double().mean()),
-        float((z.argmax(1) == y).double().mean()),
-        float(F.cross_entropy(z, y)),
-    )
+    shares = z.softmax(1).amax(1), normalised.abs() <= threshold, z.argmax(1) == y
+    means = (float(share.double().mean()) for share in shares)
+    return Outputs(_moments(raw), _moments(normalised), *means, float(F.cross_entropy(z, y)))
 
 
 def activations(network: Network, x: Tensor) -> tuple[Tensor, ...]:
     """z^k = rho(W^k z^{k-1} + b^k) of every hidden layer, then the logits z^L = W^L z^{L-1} + b^L.
 
-    >>> import nsr
     >>> activations(nsr.mlp((torch.eye(2), torch.ones(1, 2))), torch.tensor([[2.0, -1.0]]))
     (tensor([[2., 0.]]), tensor([[2.]]))
     """
@@ -161,7 +149,6 @@ def activations(network: Network, x: Tensor) -> tuple[Tensor, ...]:
 def spectra(network: Network) -> tuple[Spectrum, ...]:
     """The `Spectrum` of every layer's matrix; its effective rank is n for an orthogonal one, 1 for one of rank one.
 
-    >>> import nsr
     >>> spectra(nsr.mlp((torch.eye(2),)))
     (Spectrum(sd=0.0, ratio=0.0, effective_rank=2.0),)
     """
@@ -180,18 +167,14 @@ def smoothness(
 
     x + d stays in `box`. A sample that a direction cannot move at all is left out of it.
 
-    >>> import nsr
     >>> network, seeded = nsr.mlp((torch.eye(2),)), torch.Generator().manual_seed(0)
     >>> smoothness(network, torch.full((1, 2), 0.5), torch.tensor([0]), 0.5, seeded)[0]
     (Moments(mean=1.0, sd=0.0),)
     """
     _dense(network)
-    if not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps is the size of the directions and has to be positive, got {eps}")
     xi = Budget.uniform(eps, 0.0, network)
     signs = torch.randint(2, x.shape, generator=generator).to(x) * 2 - 1
-    pgd = attack.Attack.pgd(STEPS, REACH * eps / STEPS)
-    x_hat = attack.run(network, x, y, xi, pgd, box=box).x_hat
+    x_hat = nsr.attack.joint_pgd(network, x, y, xi, steps=STEPS, step_x=REACH * eps / STEPS, box=box).x_hat
     return _changes(network, x, xi.clip_x(x + eps * signs, x, box)), _changes(network, x, x_hat)
 
 
@@ -208,7 +191,7 @@ def _changes(network: Network, x: Tensor, x_hat: Tensor) -> Changes:
 def _dense(network: Network) -> tuple[Layer, ...]:
     if not network.is_dense:
         why = network.not_dense or "it computes its logits in another way"
-        raise ValueError(f"layers are compared one by one, so this needs a chain of dense and ReLU layers: {why}")
+        raise ValueError(f"a chain of dense and ReLU layers is needed to compare layer by layer: {why}")
     return layers(network.W)
 
 
