@@ -145,6 +145,16 @@ def test_directions_stay_in_the_box_and_what_cannot_move_is_left_out():
         smoothness(corner, x[:1], y[:1], 0.1, seeded())
 
 
+@pytest.mark.parametrize(
+    ("box", "mean", "sd"), [((0.0, 1.0), (5 + 13**0.5) / 2, (5 - 13**0.5) / 2), (None, 13**0.5, 0)]
+)
+def test_random_directions_stay_in_the_box_if_there_is_one(box, mean, sd):
+    """From (0, 1/2) half of the signs may move the second coordinate alone."""
+    network, x = mlp((torch.diag(torch.tensor([1.0, 5.0])),)), torch.tensor([[0.0, 0.5]]).repeat(400, 1)
+    random, _ = smoothness(network, x, torch.zeros(400, dtype=torch.long), 0.1, seeded(), box)
+    assert random == (pytest.approx((mean, sd), abs=0.1),)
+
+
 def test_hidden_layers_are_measured_too():
     random, _ = smoothness(TINY, torch.full((500, 2), 0.5), torch.zeros(500, dtype=torch.long), 0.1, seeded())
     assert [moments.mean for moments in random] == pytest.approx([3 / math.sqrt(2)] * 2, rel=1e-4)  # one ReLU is on
