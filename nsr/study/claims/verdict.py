@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from nsr.study import statistics
-from nsr.study.select import Runs
 from nsr.study.statistics import Estimate
 
 HOLDS, FAILS, MISSING = "holds", "does not hold", "too few seeds"
@@ -118,7 +118,7 @@ class Claim:
     sentence: str
     where: str
     test: str
-    cases: Callable[[Runs, Rules], Iterator[Case]]
+    cases: Callable[[Any, Rules], Iterator[Case]]  # from what it is measured on: runs, or a ladder
     universal: bool = False  # examples can refute it, and never show it
 
 

@@ -1,0 +1,185 @@
+"""The five claims of Wen, Li and Jia (ICML 2020), tested on a ladder of training radii.
+
+Each test takes differences on the test samples, seed by seed, that the claim puts above zero, with Student's intervals.
+Verdicts are computed as those of the ledger are; what only stands beside a test decides nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median_low
+from typing import NamedTuple
+
+from nsr.study.claims.verdict import Case, Claim, Part, Row, Rules, Setting
+from nsr.study.inside import Changes, Inside, Outputs
+from nsr.study.statistics import Estimate
+
+Rung = Mapping[int, Inside]  # by seed
+Ladder = Mapping[float, Rung]  # by training radius
+Read = Callable[[Inside], float]
+
+RULES = Rules(interval="student")
+TEST, BESIDE = Setting("", "", question="test samples"), Setting("", "", question="training samples")
+SPLITS: dict[Setting, Callable[[Inside], Outputs]] = {TEST: lambda rung: rung.test, BESIDE: lambda rung: rung.train}
+DIRECTIONS: dict[str, Callable[[Inside], Changes]] = {
+    "random": lambda rung: rung.random,
+    "attacked": lambda rung: rung.attacked,
+}
+
+
+class Ends(NamedTuple):
+    """The rungs that are compared: radius 0, the smallest radius above it, the largest."""
+
+    none: Rung
+    gentle: Rung
+    most: Rung
+
+
+def ends(ladder: Ladder) -> Ends:
+    """The three rungs, the gentle one empty where a ladder has only two; what cannot be compared is refused."""
+    radii = sorted(ladder)
+    if len(radii) < 2 or radii[0] != 0:
+        raise ValueError(f"a ladder starts at radius 0 and has at least one above it, got {radii}")
+    for seed in {seed for rung in ladder.values() for seed in rung}:
+        alike = {(rung[seed].eps, rung[seed].threshold) for rung in ladder.values() if seed in rung}
+        if len(alike) > 1:
+            raise ValueError(f"seed {seed} was measured with several pairs of eps and threshold: {sorted(alike)}")
+    return Ends(ladder[0], ladder[radii[1]] if len(radii) > 2 else {}, ladder[radii[-1]])
+
+
+def part(what: str, first: Rung, second: Rung, read: Read, rules: Rules) -> Part:
+    """read(first) - read(second), seed by seed."""
+    sides = ({seed: read(found) for seed, found in rung.items()} for rung in (first, second))
+    return Part(what, rules.paired(*sides))
+
+
+def less_confident(ladder: Ladder, rules: Rules) -> Iterator[Case]:
+    """B1: mean confidence and mean normalised margin at radius 0, less those at the largest."""
+    rungs = ends(ladder)
+    for setting, of in SPLITS.items():
+        confidence = part("confidence lost", rungs.none, rungs.most, lambda r, of=of: of(r).confidence, rules)
+        margin = part("normalised margin lost", rungs.none, rungs.most, lambda r, of=of: of(r).normalised.mean, rules)
+        yield Case(setting, (confidence, margin), decides=setting is TEST)
+
+
+def smoother(ladder: Ladder, rules: Rules) -> Iterator[Case]:
+    """B2: -log(change at the largest radius / change at 0); its low median is above zero if most layers have it so."""
+    rungs = ends(ladder)
+    found = {name: {seed: _gains(rungs, seed, of) for seed in _seeds(rungs)} for name, of in DIRECTIONS.items()}
+    most = [
+        Part(f"most layers smoother, {name}", _estimate({seed: median_low(g) for seed, g in gains.items()}, rules))
+        for name, gains in found.items()
+    ]
+    layers = [
+        Part(f"layer {k + 1} smoother, {name}", _estimate({seed: g[k] for seed, g in gains.items()}, rules))
+        for name, gains in found.items()
+        for k in range(min(map(len, gains.values()), default=0))
+    ]
+    yield Case(TEST, tuple(most))
+    if layers:
+        yield Case(Setting("", "", question="layer by layer"), tuple(layers), decides=False)
+
+
+def nearer(ladder: Ladder, rules: Rules) -> Iterator[Case]:
+    """B3: the share of samples near the boundary at the largest radius, less that at 0."""
+    rungs = ends(ladder)
+    for setting, of in SPLITS.items():
+        share = part("share near the boundary gained", rungs.most, rungs.none, lambda r, of=of: of(r).near, rules)
+        yield Case(setting, (share,), decides=setting is TEST)
+
+
+def less_accurate(ladder: Ladder, rules: Rules) -> Iterator[Case]:
+    """B4: clean accuracy at radius 0, less that at the largest."""
+    rungs = ends(ladder)
+    yield Case(TEST, (part("accuracy lost", rungs.none, rungs.most, _accuracy, rules),))
+
+
+def gentler(ladder: Ladder, rules: Rules) -> Iterator[Case]:
+    """B5: what the largest radius loses of clean accuracy, less what the smallest one above 0 loses."""
+    rungs = ends(ladder)
+    yield Case(TEST, (part("accuracy spared by the gentlest radius", rungs.gentle, rungs.most, _accuracy, rules),))
+    lost = part("accuracy lost at the gentlest radius", rungs.none, rungs.gentle, _accuracy, rules)
+    yield Case(Setting("", "", question="whether gentle is enough"), (lost,), decides=False)
+
+
+def _accuracy(found: Inside) -> float:
+    return found.test.accuracy
+
+
+def _seeds(rungs: Ends) -> list[int]:
+    return sorted(rungs.none.keys() & rungs.most.keys())
+
+
+def _gains(rungs: Ends, seed: int, of: Callable[[Inside], Changes]) -> list[float]:
+    """-log(mean change at the largest radius / mean change at 0) of every layer."""
+    pairs = list(zip(of(rungs.most[seed]), of(rungs.none[seed]), strict=True))
+    if not all(most.mean > 0 and none.mean > 0 for most, none in pairs):
+        raise ValueError(f"a layer of seed {seed} does not change at all: its ratio has no logarithm")
+    return [-math.log(most.mean / none.mean) for most, none in pairs]
+
+
+def _estimate(values: Mapping[int, float], rules: Rules) -> Estimate | None:
+    return rules.paired(values, dict.fromkeys(values, 0.0))
+
+
+CLAIMS = (
+    Claim(
+        "B1",
+        "robust training biases nets towards less confident solutions",
+        "AR is achieved by regularizing/biasing NNs towards less confident solutions",
+        "abstract",
+        "From radius 0 to the largest, the mean softmax probability of the prediction falls, and so does the mean "
+        "margin divided by the product of the spectral norms.",
+        less_confident,
+    ),
+    Claim(
+        "B2",
+        "the changes of most layers become smoother, in all directions",
+        "by making the changes in the feature space (induced by changes in the instance space) of most layers smoother "
+        "uniformly in all directions",
+        "abstract",
+        "From radius 0 to the largest, ||z^k(x + d) - z^k(x)|| / ||d|| falls in more than half of the layers, for "
+        "random d and for attacked d: the low median over layers of the negative log ratio is above zero.",
+        smoother,
+    ),
+    Claim(
+        "B3",
+        "samples concentrate around decision boundaries",
+        "the end result of such smoothing concentrates samples around decision boundaries",
+        "abstract",
+        "From radius 0 to the largest, the share of samples whose absolute normalised margin is within a threshold "
+        "rises; the threshold is one for all radii of a seed.",
+        nearer,
+    ),
+    Claim(
+        "B4",
+        "robust training costs clean accuracy",
+        "and leads to worse standard performance",
+        "abstract",
+        "Clean test accuracy at radius 0 is above that at the largest.",
+        less_accurate,
+    ),
+    Claim(
+        "B5",
+        "gentler robust training costs less",
+        "one might consider ways that build AR into NNs in a gentler way to avoid the problematic regularization",
+        "abstract",
+        "Gentler is read as a smaller radius: the smallest above 0 loses less clean test accuracy than the largest. "
+        "Whether it loses any stands beside, and so decides nothing.",
+        gentler,
+    ),
+)
+
+
+def ledger(ladder: Ladder, rules: Rules = RULES) -> dict[str, Row]:
+    """Every claim decided by this ladder, {training radius: {seed: Inside}}.
+
+    >>> from nsr.study.inside import Moments
+    >>> def rung(c):
+    ...     out = Outputs(Moments(c, 0.0), Moments(c, 0.0), c, 1 - c, c, c)
+    ...     return {seed: Inside(out, out, (), (Moments(c, 0.0),), (Moments(c, 0.0),), 0.1, 0.5) for seed in range(3)}
+    >>> {name: row.verdict for name, row in ledger({0: rung(0.9), 0.1: rung(0.8)}).items()}
+    {'B1': 'reproduced', 'B2': 'reproduced', 'B3': 'reproduced', 'B4': 'reproduced', 'B5': 'open'}
+    """
+    return {claim.name: Row(claim, rules, tuple(claim.cases(ladder, rules))) for claim in CLAIMS}
