@@ -18,6 +18,7 @@ from nsr.files import sha256
 # role -> where the code lies today
 ROLES = {
     "network": "network.py",
+    "network.steps": "steps.py",
     "budget": "budget.py",
     "data": "data.py",
     "attack.losses": "attack/losses.py",
@@ -40,7 +41,7 @@ ROLES = {
     "training.loss": "training/loss.py",
     "training.loop": "training/loop.py",
 }
-_COMMON = ("network", "budget", "data")
+_COMMON = ("network", "network.steps", "budget", "data")
 _ASCENT = ("attack.losses", "attack.gradients", "attack.recipes", "attack.engine")
 _BOUNDS = ("theory.norms", "theory.boxes", "theory.theorem", "certify.margins")
 TRAINING = (*_COMMON, *_ASCENT, *_BOUNDS, "training.loss", "training.loop")
