@@ -95,7 +95,7 @@ class _Reader:
         elif type(layer) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d) and self.images and not self.open:
             self.not_dense = self.not_dense or _is_a(name, layer)
             self.steps.append(_pool(name, layer))
-        elif type(layer) is nn.Flatten and self._flattens():
+        elif (type(layer) is nn.Flatten and self._flattens()) or (type(layer) is nn.Unflatten and not self.parameters):
             pass
         elif type(layer) not in IDLE:
             raise NoChainError(_is_a(name, layer))

@@ -42,7 +42,7 @@ class Images:
         """The shape (C, height, width) of the images in x, a batch of images or of flat rows."""
         if x.ndim == 4 and x.shape[1] == self.channels:
             return x.shape[1], x.shape[2], x.shape[3]
-        side = int((x[0].numel() / self.channels) ** 0.5 + 0.5) if x.ndim == 2 and len(x) else 0
+        side = int((x.shape[1] / self.channels) ** 0.5 + 0.5) if x.ndim == 2 else 0
         if side == 0 or self.channels * side * side != x.shape[1]:
             raise ValueError(
                 f"x must hold images [B, {self.channels}, height, width], or square ones as flat rows, got "

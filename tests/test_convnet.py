@@ -26,12 +26,13 @@ class Named(nn.Module):
 
 def settled(module):
     """With running statistics and batch-norm weights that are not the trivial ones."""
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
     shape = (8, 3, 8, 8) if any(isinstance(part, nn.Conv2d) for part in module.modules()) else (8, 192)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and part.affine:
+    for part in norms:
+        if part.affine:
             nn.init.normal_(part.weight)
             nn.init.normal_(part.bias)
-    for _ in range(3):
+    for _ in range(3 * bool(norms)):
         module.train()(2 + torch.randn(shape))
     return module.eval()
 
@@ -59,6 +60,9 @@ MODULES = {
     "batch-norm without weights": lambda: nn.Sequential(
         nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, affine=False), nn.ReLU(), *tail(144)
     ),
+    "flat rows made into images": lambda: nn.Sequential(
+        nn.Unflatten(1, (3, 8, 8)), nn.Conv2d(3, 4, 3, groups=1), nn.ReLU(), *tail(144)
+    ),
     "batch-norm of rows": lambda: nn.Sequential(
         nn.Linear(192, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 6)
     ),
@@ -71,7 +75,7 @@ def made(name):
 
 
 def inputs(name):
-    return torch.rand((5, 192) if name == "batch-norm of rows" else (5, 3, 8, 8))
+    return torch.rand((5, 192) if "rows" in name else (5, 3, 8, 8))
 
 
 @pytest.mark.parametrize("name", MODULES)
