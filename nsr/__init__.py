@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nsr.attack import PAPER, STRONG, Attack, robust_accuracy
     from nsr.budget import Budget
     from nsr.contour import Contour, measure
+    from nsr.convnet import cnn, cnn_init
     from nsr.network import Network, margins, mlp, mlp_init
 
 __version__ = "0.1.0"
@@ -26,6 +27,8 @@ __all__ = [
     "Network",
     "attack",
     "certify",
+    "cnn",
+    "cnn_init",
     "contour",
     "data",
     "figures",
@@ -44,6 +47,7 @@ _HOMES = {
     **dict.fromkeys(("PAPER", "STRONG", "Attack", "robust_accuracy"), "attack"),
     **dict.fromkeys(("Contour", "measure"), "contour"),
     **dict.fromkeys(("Network", "margins", "mlp", "mlp_init"), "network"),
+    **dict.fromkeys(("cnn", "cnn_init"), "convnet"),
     "Budget": "budget",
 }
 

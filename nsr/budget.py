@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nsr.network import Network, Weights, layers
 
@@ -115,6 +116,44 @@ class LayerBall(NamedTuple):
     b: Tensor | None
     eps: float
     beta: float
+
+    @property
+    def n_in(self) -> int:
+        return self.W.shape[1]
+
+    @property
+    def n_out(self) -> int:
+        return len(self.W)
+
+    @property
+    def terms(self) -> int:
+        """How many products the sums forward and backward have, together."""
+        return sum(self.W.shape)
+
+    @property
+    def widest(self) -> float:
+        return self.eps
+
+    def forward(self, t: Tensor) -> Tensor:
+        """W t + b [.., n_out] of inputs t [.., n_in]."""
+        return F.linear(t, self.W, self.b)
+
+    def apply(self, t: Tensor, V: Tensor) -> Tensor:
+        """V t, for a matrix V in W's place."""
+        return F.linear(t, V)
+
+    def back(self, lam: Tensor) -> Tensor:
+        """The coefficients [.., n_in] of t in lam . (W t)."""
+        return lam @ self.W
+
+    def spread(self, size: Tensor, room: Tensor | float = 0.0) -> Tensor:
+        """What the matrix's ball, widened by `room`, can add to each output where inputs have these sizes [.., 1]."""
+        return (self.eps + room) * size.sum(-1, keepdim=True)
+
+    def spread_back(self, size: Tensor) -> tuple[Tensor, Tensor]:
+        """What the balls of bias and matrix add to a bound where |lam| is this: constants, coefficients of |t|."""
+        mass = size.sum(-1)
+        return self.beta * mass, (self.eps * mass)[..., None]
 
 
 def layer_balls(W: Sequence[Tensor], xi: Budget) -> tuple[LayerBall, ...]:

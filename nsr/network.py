@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nsr.chain import NoChainError, read
+from nsr.chain import Chain, NoChainError, read
+from nsr.steps import Affine, Images, Step, run
 
 Weights = tuple[Tensor, ...]
 
@@ -30,24 +32,11 @@ class Layer(NamedTuple):
     b: Tensor | None
 
 
-class Affine(NamedTuple):
-    """A fixed map x' = scale * x + shift in front of the first layer, entry by entry: a normalisation of the inputs.
-
-    `scale` and `shift` are numbers or vectors [d]; no scale is 0.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x * self.scale.to(x) + self.shift.to(x)
-
-
 @dataclass(frozen=True, eq=False)
 class Network:
     """f_W: the weight set `W`, the map `forward(W, x)` to the logits [B, K], and a name for each tensor of `W`.
 
-    `affine` and `not_dense` say what certificates may rely on: see `is_dense`.
+    `affine`, `steps` and `not_dense` say what certificates may rely on: see `is_dense` and `is_chain`.
     """
 
     W: Weights
@@ -55,6 +44,7 @@ class Network:
     names: tuple[str, ...] = ()
     affine: Affine | None = None  # what a dense network does to its inputs before the first layer
     not_dense: str = ""  # why this is no chain of dense and ReLU layers, where it is none
+    steps: tuple[Step, ...] = ()  # how W is applied, where this is a chain with convolutions or the like
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -82,8 +72,13 @@ class Network:
 
     @property
     def is_dense(self) -> bool:
-        """Whether this is a chain of dense and ReLU layers, perhaps behind an affine map: what can be certified."""
+        """Whether this is a chain of dense and ReLU layers, perhaps behind an affine map."""
         return self.is_mlp or self.affine is not None
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether this is a chain of layers with a ReLU behind each, dense or convolutions: what can be certified."""
+        return self.is_dense or bool(self.steps)
 
     @staticmethod
     def from_module(module: nn.Module, x: Tensor | None = None) -> Network:
@@ -91,7 +86,8 @@ class Network:
 
         The module is copied, so it is never touched. Batch-norm statistics stay what they are: constants of `forward`.
         What torch.fx shows to be a chain of Linear and ReLU, behind a flattening and a normalisation by constants if it
-        has them, is taken as that, once it gives the module's own logits on `x`, or on generated inputs.
+        has them, is taken as that, once it gives the module's own logits on `x`, or on generated inputs. A chain with
+        convolutions, batch-norms and averages among its layers is taken as `steps`, and takes images as flat rows too.
 
         >>> from torch import nn
         >>> network = Network.from_module(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))
@@ -104,7 +100,7 @@ class Network:
         if not W:
             raise ValueError("this module has no parameters, so there is no weight to perturb")
         try:
-            return _dense(module, W, names, x)
+            return _chain(module, W, names, x)
         except NoChainError as why:
             not_dense = str(why)
         return Network(W, _by_module(module, names), names, not_dense=not_dense)
@@ -185,6 +181,7 @@ def _usual_names(W: Sequence[Tensor]) -> tuple[str, ...]:
 # modules ------------------------------------------------------------------------------------------------------------
 
 SAMPLES = 4  # generated inputs on which a chain has to give the module's own logits
+SIDES = 28, 32, 224  # of square images, tried first where the inputs are not known
 REMEDIES = {
     "ScriptModule": "a TorchScript module hides its layers: pass the module that it was scripted from",
     "DataParallel": "a DataParallel wrapper cannot be copied: pass its .module",
@@ -240,22 +237,27 @@ def _by_module(module: nn.Module, names: tuple[str, ...]) -> Callable[[Weights, 
     return forward
 
 
-def _dense(module: nn.Module, W: Weights, names: tuple[str, ...], x: Tensor | None) -> Network:
+def by_steps(W: Sequence[Tensor], steps: tuple[Step, ...], names: tuple[str, ...] = (), not_dense: str = "") -> Network:
+    """The network that applies the tensors of W by these steps."""
+    return Network(tuple(W), partial(run, steps), names, not_dense=not_dense, steps=steps)
+
+
+def _chain(module: nn.Module, W: Weights, names: tuple[str, ...], x: Tensor | None) -> Network:
     """The module as a chain, once both give the same logits; `NoChainError` where it is none."""
     chain = read(module)
     if chain.parameters != list(names):
         raise NoChainError("its parameters are not used once each and in their order")
-    plain = bool((chain.scale == 1).all() and (chain.shift == 0).all())
-    affine = None if plain else Affine(chain.scale, chain.shift)
-    forward = mlp_forward if plain else lambda W, x: mlp_forward(W, affine(x.flatten(1)))
-    network = Network(W, forward, names, affine)
-    for some in [x[:SAMPLES]] if x is not None else _inputs(W[0]):
+    network = by_steps(W, chain.steps, names, chain.not_dense) if chain.steps else _dense(chain, W, names)
+    for some in _inputs(network, x):
         try:
             with torch.no_grad():
                 expected = module(some)
         except Exception:  # an input of another shape than the module takes
             continue
-        found = network(some)
+        try:
+            found = network(some)
+        except (ValueError, RuntimeError):
+            raise NoChainError("its layers, applied one after the other, do not fit each other") from None
         if not isinstance(expected, Tensor) or found.shape != expected.shape:
             raise NoChainError("its output is not that of its layers")
         scale = max(1.0, float(found.abs().max()))
@@ -265,10 +267,27 @@ def _dense(module: nn.Module, W: Weights, names: tuple[str, ...], x: Tensor | No
     raise NoChainError("no inputs were found on which it could be compared with its layers")
 
 
-def _inputs(W_1: Tensor) -> list[Tensor]:
-    """Inputs in [0, 1], flat and as square images of one and three channels, for a first layer W^1."""
-    generator = torch.Generator().manual_seed(0)
-    d = W_1.shape[-1]
-    x = torch.rand(SAMPLES, d, generator=generator, dtype=W_1.dtype).to(W_1.device)
-    sides = {channels: int((d / channels) ** 0.5) for channels in (1, 3)}
-    return [x, *(x.view(-1, c, s, s) for c, s in sides.items() if c * s * s == d)]
+def _dense(chain: Chain, W: Weights, names: tuple[str, ...]) -> Network:
+    plain = bool((chain.scale == 1).all() and (chain.shift == 0).all())
+    affine = None if plain else Affine(chain.scale, chain.shift)
+    forward = mlp_forward if plain else lambda W, x: mlp_forward(W, affine(x.flatten(1)))
+    return Network(W, forward, names, affine)
+
+
+def _inputs(network: Network, x: Tensor | None) -> Iterator[Tensor]:
+    """Some of x; else inputs in [0, 1] for the first layer: flat, and as square images."""
+    view, W_1 = (network.steps or (None,))[0], network.W[0]
+    if x is not None:
+        yield x[:SAMPLES]
+        if isinstance(view, Images) and x.ndim == 2:
+            yield view(x[:SAMPLES])
+        return
+    if isinstance(view, Images):
+        shapes = [(view.channels, s, s) for s in (*SIDES, *range(1, 65))]
+    else:
+        d = W_1.shape[-1]
+        shapes = [(d,), *((c, s, s) for c in (1, 3) if c * (s := int((d / c) ** 0.5)) * s == d)]
+    for shape in shapes:
+        generator = torch.Generator().manual_seed(0)
+        some = torch.rand(SAMPLES, *shape, generator=generator, dtype=W_1.dtype).to(W_1.device)
+        yield from (some, some.flatten(1)) if isinstance(view, Images) else (some,)

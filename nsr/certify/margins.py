@@ -3,6 +3,8 @@
 The ladder, loosest first:  f + R2 (norms) >= f + R1 (repaired) >= f + R3 (telescoped) >= R4 (interval) >= R5 over
 boxes from intervals (linear) >= R6, the same over boxes from linear bounds (tight) >= R7, with slopes optimised (alpha)
 >= the truth, which `exact` decides. "printed" is Theorem 1 as it stands in the paper and is no bound from L = 3 on.
+"interval", "linear" and "tight" hold for chains with convolutions too (see `theory.convolutions`), the others are for
+dense networks.
 
 The sound ones are differentiable, "alpha" apart, and rounded outward: a certificate computed in float32 holds for the
 real numbers, hence against an attack computed in float64. Float32's room for rounding grows with the width and hides
@@ -33,7 +35,8 @@ from nsr.certify.linear import (
 )
 from nsr.network import Network, Weights, margins, mlp_forward
 from nsr.theory import dense_norms, theorem
-from nsr.theory.boxes import check_input, checked_balls, layer_box, rounding
+from nsr.theory.boxes import Ball, check_input, checked_balls, layer_box
+from nsr.theory.folding import chain_balls, input_map, widened
 
 
 def margin_upper_bound(
@@ -54,17 +57,22 @@ def margin_upper_bound(
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     balls = checked(network, x, xi, box)
-    if len(balls) == 1 and method in ("printed", "repaired", "norms", "telescoped"):
+    if method not in EVERYWHERE:
+        check_dense(network, f"the bound {method!r}")
+    if len(balls) == 1 and method in _THEOREM:
         raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
-    K, d = len(balls[-1].W), x.shape[1]
+    K, d = balls[-1].n_out, balls[0].n_in
     j = torch.arange(K, device=x.device).expand(len(x), K) if y is None else labels(y, x, K)[:, None]
     columns = max(1, MOST // (K * d))
     x, interval, wide = seen(network, x, xi, box, widen=method != "printed")
+    balls = layer_balls(network.W, wide) if network.is_dense else tuple(map(widened, balls))
     rows = max(1, min(CHUNK // d, MOST // (K * d * min(columns, j.shape[1]))))
 
     def bounded(j: Tensor) -> Tensor:
         parts = chunks(rows, x, *interval, j)
-        return torch.cat([_BOUNDS[method](network.W, x_, wide, a_, b_, j_) for x_, a_, b_, j_ in parts])
+        if method in _THEOREM:
+            return torch.cat([_THEOREM[method](network.W, x_, wide, a_, b_, j_) for x_, a_, b_, j_ in parts])
+        return torch.cat([_CHAINED[method](balls, a_, b_, j_) for _, a_, b_, j_ in parts])
 
     bound = torch.cat([bounded(some) for some in j.split(columns, dim=1)], dim=1)  # [B, P, K]
     bound = bound.masked_fill(F.one_hot(j, K).bool(), 0)
@@ -133,29 +141,27 @@ def _columns(bound: Tensor, j: Tensor) -> Tensor:
     return bound.gather(2, j[:, None].expand(*bound.shape[:2], j.shape[1])).transpose(1, 2)
 
 
-def _interval(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
+def _interval(balls: Sequence[Ball], a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """R4: boxes of activations, the last layer elided."""
-    *hidden, last = layer_balls(W, xi)
+    *hidden, last = balls
     if not hidden:
-        return _linear(W, x, xi, a, b, j)
+        return _linear(balls, a, b, j)
     return elided(last, *interval_boxes(hidden, a, b)[-1], j).unflatten(1, (j.shape[1], -1))
 
 
-def _linear(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
+def _linear(balls: Sequence[Ball], a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """R5 over boxes from intervals, and R4 where that is lower; with one layer, the maximum."""
-    hidden = layer_balls(W, xi)[:-1]
-    return _over(interval_boxes(hidden, a, b), W, xi, a, b, j)
+    return _over(interval_boxes(balls[:-1], a, b), balls, a, b, j)
 
 
-def _tight(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
+def _tight(balls: Sequence[Ball], a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """R6: R5 over boxes that are from linear bounds too; R5 where that is lower, for slopes hang on boxes."""
-    hidden = layer_balls(W, xi)[:-1]
-    return torch.minimum(_over(tight_boxes(hidden, a, b), W, xi, a, b, j), _linear(W, x, xi, a, b, j))
+    return torch.minimum(_over(tight_boxes(balls[:-1], a, b), balls, a, b, j), _linear(balls, a, b, j))
 
 
-def _over(boxes: Boxes, W: Weights, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
+def _over(boxes: Boxes, balls: Sequence[Ball], a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """The linear bound over these boxes, the elided one where that is lower."""
-    *hidden, last = layer_balls(W, xi)
+    *hidden, last = balls
     size = max(1, CHUNK // (a.shape[1] * j.shape[1] * len(last.W)))
     bound = torch.cat(
         [
@@ -168,40 +174,47 @@ def _over(boxes: Boxes, W: Weights, xi: Budget, a: Tensor, b: Tensor, j: Tensor)
 
 
 @torch.no_grad()
-def _alpha(W: Weights, x: Tensor, xi: Budget, a: Tensor, b: Tensor, j: Tensor) -> Tensor:
+def _alpha(balls: Sequence[Ball], a: Tensor, b: Tensor, j: Tensor) -> Tensor:
     """R7: R6 with its lower slopes optimised, those of the boxes included; R6 where that is lower."""
     from nsr.certify.branching import Chain, Tree, optimised_boxes  # no number of a training hangs on the search
 
-    bound = _tight(W, x, xi, a, b, j)
-    *hidden, last = layer_balls(W, xi)
-    for k in range(len(x) if hidden else 0):  # slopes are an image's own
+    bound = _tight(balls, a, b, j)
+    *hidden, last = balls
+    for k in range(len(a) if hidden else 0):  # slopes are an image's own
         chain = optimised_boxes(Chain.of(hidden, a[k : k + 1], b[k : k + 1]))
         found = Tree(chain, margin_rows(last, j[k : k + 1])).bound
         bound[k] = torch.minimum(bound[k], found.view_as(bound[k]))
     return bound
 
 
-def _widened(xi: Budget, balls: Sequence[LayerBall]) -> Budget:
-    """xi with room for floating-point error, which is itself a perturbation of weights (see `bounds.rounding`).
+def _widened(xi: Budget, network: Network, x: Tensor) -> Budget:
+    """xi with room for floating-point error, which is itself a perturbation of weights (see `boxes.rounding`).
 
     The ends x +- eps_x are off by a share of themselves at most, which the room of the first layer's weights covers.
     """
-    eps_x = xi.eps_x * (1 + 2 * torch.finfo(balls[0].W.dtype).eps)
+    eps_x = xi.eps_x * (1 + 2 * torch.finfo(x.dtype).eps)
+    if not network.is_dense:
+        return Budget(eps_x, xi.eps_w)
     eps_w: list[float] = []
-    for ball in balls:
-        room, room_b = map(float, rounding(ball))
-        eps_w += [ball.eps + room] if ball.b is None else [ball.eps + room, ball.beta + room_b]
+    for ball in map(widened, layer_balls(network.W, xi)):
+        eps_w += [ball.eps] if ball.b is None else [ball.eps, ball.beta]
     return Budget(eps_x, tuple(eps_w))
 
 
-def checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[LayerBall, ...]:
+def checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[Ball, ...]:
     """The layers with their radii, once network, inputs, budget and box make sense together."""
     if not isinstance(network, Network):
         raise ValueError(f"network must be a Network, got {type(network).__name__}; see nsr.mlp")
-    if not network.is_dense:
+    if not network.is_chain:
         why = f": {network.not_dense}" if network.not_dense else ""
-        raise ValueError(f"certificates are for chains of dense and ReLU layers, which this network is not{why}")
-    balls = checked_balls(network.W, xi, least=1)
+        raise ValueError(
+            f"certificates are for chains of dense and ReLU layers, or convolutions, which this network is not{why}"
+        )
+    if network.steps:
+        balls = chain_balls(network, x, xi)
+        x = x.flatten(1)
+    else:
+        balls = checked_balls(network.W, xi, least=1)
     low, high = check_input(x, balls[0])
     if box is not None and not box[0] < box[1]:
         raise ValueError(f"box must be an interval (low, high) with low < high, got {box}")
@@ -210,20 +223,33 @@ def checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[L
     return balls
 
 
+def check_dense(network: Network, what: str) -> None:
+    """Refuse a chain with other layers than dense ones."""
+    if not network.is_dense:
+        raise ValueError(
+            f"{what} is for networks of dense and ReLU layers, which this network is not: {network.not_dense}; "
+            f"{', '.join(EVERYWHERE)} are for convolutions too"
+        )
+
+
 def seen(
     network: Network, x: Tensor, xi: Budget, box: Box | None, *, widen: bool = True
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Budget]:
-    """Inputs, their interval and the budget as the first layer sees them, rounded outward."""
-    wide = _widened(xi, layer_balls(network.W, xi)) if widen else xi
+    """Inputs as rows, their interval and the budget as the first layer sees them, rounded outward.
+
+    The radii of weights are widened for dense networks alone; others have theirs in their balls (see `widened`).
+    """
+    wide, affine = _widened(xi, network, x) if widen else xi, input_map(network, x)
+    x = x.flatten(1)
     interval = wide.interval(x, box)
-    if network.affine is None:
+    if affine is None:
         return x, interval, wide
-    scale, shift = network.affine.scale.to(x), network.affine.shift.to(x)
-    ends = [network.affine(end) for end in interval]
+    scale, shift = affine.scale.to(x), affine.shift.to(x)
+    ends = [affine(end) for end in interval]
     room = 4 * torch.finfo(x.dtype).eps * (torch.maximum(*(end.abs() for end in interval)) * scale.abs() + shift.abs())
     eps_x = float(scale.abs().max()) * wide.eps_x + float(room.max())
     ends = torch.minimum(*ends) - room, torch.maximum(*ends) + room
-    return network.affine(x), ends, Budget(eps_x, wide.eps_w)
+    return affine(x), ends, Budget(eps_x, wide.eps_w)
 
 
 def labels(y: Tensor, x: Tensor, K: int) -> Tensor:
@@ -236,14 +262,7 @@ def labels(y: Tensor, x: Tensor, K: int) -> Tensor:
     return y.long()
 
 
-_BOUNDS = {
-    "printed": _printed,
-    "repaired": _repaired,
-    "norms": _norms,
-    "telescoped": _telescoped,
-    "interval": _interval,
-    "linear": _linear,
-    "tight": _tight,
-    "alpha": _alpha,
-}
-METHODS = tuple(_BOUNDS)
+_THEOREM = {"printed": _printed, "repaired": _repaired, "norms": _norms, "telescoped": _telescoped}
+_CHAINED = {"interval": _interval, "linear": _linear, "tight": _tight, "alpha": _alpha}
+METHODS = (*_THEOREM, *_CHAINED)
+EVERYWHERE = ("interval", "linear", "tight")  # defined for convolutions too

@@ -18,6 +18,7 @@ from nsr.files import sha256
 # role -> where the code lies today
 ROLES = {
     "network": "network.py",
+    "network.steps": "steps.py",
     "budget": "budget.py",
     "data": "data.py",
     "attack.losses": "attack/losses.py",
@@ -28,6 +29,8 @@ ROLES = {
     "attack.offsets": "attack/offsets.py",
     "theory.norms": "theory/dense_norms.py",
     "theory.boxes": "theory/boxes.py",
+    "theory.convolutions": "theory/convolutions.py",
+    "theory.folding": "theory/folding.py",
     "theory.theorem": "theory/theorem.py",
     "certify.margins": "certify/margins.py",
     "certify.linear": "certify/linear.py",
@@ -40,9 +43,10 @@ ROLES = {
     "training.loss": "training/loss.py",
     "training.loop": "training/loop.py",
 }
-_COMMON = ("network", "budget", "data")
+_COMMON = ("network", "network.steps", "budget", "data")
 _ASCENT = ("attack.losses", "attack.gradients", "attack.recipes", "attack.engine")
-_BOUNDS = ("theory.norms", "theory.boxes", "theory.theorem", "certify.margins")
+_CHAINS = ("theory.boxes", "theory.convolutions", "theory.folding")
+_BOUNDS = ("theory.norms", *_CHAINS, "theory.theorem", "certify.margins")
 TRAINING = (*_COMMON, *_ASCENT, *_BOUNDS, "training.loss", "training.loop")
 ATTACKING = (*_COMMON, *_ASCENT, "attack.joint", "attack.offsets", "contour.measure")
 CERTIFYING = (*_COMMON, *_BOUNDS, "certify.linear", "contour.measure")
