@@ -38,7 +38,16 @@ def train_command(
     method: Annotated[str, typer.Argument(help=f"a row of the table of methods: {', '.join(METHODS)}")],
     seed: Seed = 0,
     dataset: Annotated[Literal["mnist", "fashion-mnist", "digits"], typer.Option(help="what to train on")] = "mnist",
-    sizes: Annotated[str, typer.Option(help="widths from input to classes")] = ",".join(map(str, nsr.runs.SIZES)),
+    net: Annotated[
+        Literal["mlp", "cnn"], typer.Option(help="dense layers, or convolutions and one dense layer")
+    ] = "mlp",
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="widths from input to classes; of a cnn the channels of images and convolutions, then classes; "
+            f"default: {','.join(map(str, nsr.runs.SIZES))} or {','.join(map(str, nsr.runs.CNN_SIZES))}"
+        ),
+    ] = None,
     images: Images = None,
     numbers: Set = None,
     store: Store = None,
@@ -55,8 +64,10 @@ def train_command(
     the weights that it would have had. A run that is stored already is shown, not computed again.
     """
     with refusals():
-        widths = _sizes(sizes)
-        spec = nsr.runs.spec(method, seed, dataset=dataset, sizes=widths, images=images, **_changes(numbers or []))
+        widths = None if sizes is None else _sizes(sizes)
+        spec = nsr.runs.spec(
+            method, seed, dataset=dataset, net=net, sizes=widths, images=images, **_changes(numbers or [])
+        )
         _refuse_what_does_not_fit(spec)
         bar = tqdm(total=spec.method.epochs, desc=spec.folder, unit="epoch")
         with contextlib.closing(bar):
@@ -166,7 +177,8 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def _refuse_what_does_not_fit(spec: Spec) -> None:
     """Networks that this machine cannot hold; the system may promise their memory and kill the process that uses it."""
-    weights = sum(math.prod(pair) for pair in itertools.pairwise(spec.sizes))
+    most = 1 if spec.net == "mlp" else 14 * 14  # weights between two channels: of the last layer of a cnn
+    weights = most * sum(math.prod(pair) for pair in itertools.pairwise(spec.sizes))
     if 4 * COPIES * weights > memory():
         widths = "-".join(map(str, spec.sizes))
         raise ValueError(f"sizes: a network {widths:.100} is too large to be trained in the memory of this machine")

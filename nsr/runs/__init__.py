@@ -12,12 +12,13 @@ from nsr.runs.checkpoint import how_far, under_way
 from nsr.runs.code_digest import ATTACKING, CERTIFYING, TRAINING, code_digests
 from nsr.runs.compute import Job, keep, next_job, run
 from nsr.runs.protocols import MEASUREMENTS, Measurement, measurement
-from nsr.runs.specification import NUMBERS, SIZES, Spec, spec
+from nsr.runs.specification import CNN_SIZES, NUMBERS, SIZES, Spec, spec
 from nsr.runs.store import Run, adopt, folders, load, refuse_stale, runs, stored
 
 __all__ = [
     "ATTACKING",
     "CERTIFYING",
+    "CNN_SIZES",
     "MEASUREMENTS",
     "NUMBERS",
     "SIZES",

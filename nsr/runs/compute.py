@@ -17,7 +17,7 @@ from torch import Tensor
 from nsr import data, paths, training
 from nsr.data import Split
 from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable
-from nsr.network import Weights, mlp, mlp_init
+from nsr.network import Weights
 from nsr.runs.checkpoint import read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.circumstances import circumstances
 from nsr.runs.code_digest import code_at_first_use
@@ -171,7 +171,7 @@ def train_epoch(spec: Spec, state: State | None) -> State:
     parts = _data(spec.dataset)
     samples = parts.train if spec.images is None else parts.train.first(spec.images)
     generator = torch.Generator().manual_seed(spec.seed)
-    network = mlp(mlp_init(spec.sizes, generator))
+    network = spec.fresh(generator)
     state = copy.deepcopy(state)  # the optimiser goes on in the tensors that it is given
     reached = next(training.states(network, samples.x, samples.y, spec.method, generator=generator, state=state))
     logits = network.at(reached.W)(parts.validation.x)
@@ -186,7 +186,7 @@ LETTERS = {1.0: "r", 0.0: "b", 0.5: "o"}  # verdicts, and the numbers that stand
 def measure_piece(spec: Spec, W: Weights, what: Measurement, rows: Sequence[Sequence[float]]) -> list[float]:
     """The accuracies of the next row of cells, or the verdicts on the next image, behind the `rows` that are known."""
     part: Split = getattr(_data(spec.dataset), what.part)
-    samples, network = part.first(min(what.protocol.images, len(part))), mlp(W)
+    samples, network = part.first(min(what.protocol.images, len(part))), spec.network(W)
     if what.method == "exact":
         numbers = {letter: number for number, letter in LETTERS.items()}
         return [numbers[letter] for letter in what.plane(network, samples, len(rows))]

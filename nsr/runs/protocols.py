@@ -79,7 +79,7 @@ class Measurement:
         if self.attack is None:
             (found,) = contour.certifiable(network, samples.x, samples.y, [xi], method=self.method)
         else:
-            net = by_neuron(network) if self.images_per_W == 1 else network
+            net = by_neuron(network) if self.images_per_W == 1 and network.is_dense else network
             (found,) = contour.attacked(net, samples.x, samples.y, [xi], self.attack, images_per_W=self.images_per_W)
         return found
 

@@ -20,7 +20,7 @@ from nsr import paths
 from nsr.attack import PAPER
 from nsr.contour import Contour, Decided
 from nsr.files import StoreError, digested, locked, read_digested, sha256, write_whole
-from nsr.network import Network, Weights, mlp
+from nsr.network import Network, Weights
 from nsr.runs.code_digest import changed_roles
 from nsr.runs.protocols import MEASUREMENTS
 from nsr.runs.specification import Spec, what_is_wrong
@@ -59,7 +59,7 @@ def load(folder: Path) -> Run:
     try:
         files = {name: verified(folder, name, digest) for name, digest in provenance["files"].items()}
         spec = Spec.model_validate_json(files["spec.json"])
-        network = mlp(unpacked_weights(files[WEIGHTS]))
+        network = spec.network(unpacked_weights(files[WEIGHTS]))
         contours = {name: _contour(files[f"contours/{name}.json"]) for name in provenance["contours"]}
         history, stale = tuple(json.loads(files["history.json"])), changed_roles(provenance)
     except (ValidationError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -39,6 +39,8 @@ def step_with_norm_decay(optimiser: torch.optim.Optimizer, W: Sequence[Tensor], 
 def clip_singular_values(W: Sequence[Tensor], most: float) -> None:
     """Cut the singular values of each layer's matrix to `most`, in place (Sedghi et al., 2019)."""
     for W_m in W:
-        if W_m.ndim > 1:
+        if W_m.ndim > 2:
+            raise ValueError("singular values are cut of dense layers: a convolution's hang on its images")
+        if W_m.ndim == 2:
             U, S, Vh = torch.linalg.svd(W_m, full_matrices=False)
             W_m.copy_((U * S.clamp(max=most)) @ Vh)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -188,3 +189,17 @@ def test_a_finished_contour_of_another_protocol_is_not_taken_for_this_one(store,
     monkeypatch.setitem(nsr.runs.MEASUREMENTS, "paper", nsr.runs.MEASUREMENTS["relative"])
     with pytest.raises(StoreError, match=r"paper\.json: was measured by another protocol"):
         nsr.runs.next_job(store, tiny.spec(), ("paper",))
+
+
+@pytest.mark.parametrize("row", ["standard", "at", "joint_at"])
+def test_a_cnn_is_trained_stored_and_measured_as_a_dense_network_is(row, tmp_path, monkeypatch):
+    for kind in ("paper", "certified"):
+        monkeypatch.setitem(nsr.runs.MEASUREMENTS, kind, tiny.KINDS[kind])
+    own = replace(tiny.KINDS["paper"], images_per_W=1)
+    monkeypatch.setitem(nsr.runs.MEASUREMENTS, "per_sample", own)
+    spec = nsr.runs.spec(row, dataset="digits", net="cnn", sizes=(1, 4, 10), images=200, epochs=2)
+    found = nsr.runs.run(spec, ("paper", "certified", "per_sample"), store=tmp_path)
+    again = nsr.runs.load(found.folder)
+    assert [tuple(W_m.shape) for W_m in again.network.W] == [(4, 1, 4, 4), (10, 64)]
+    assert (again.contours["certified"].array <= again.contours["paper"].array).all()
+    assert (again.contours["per_sample"].array <= again.contours["paper"].array + 0.05).all()

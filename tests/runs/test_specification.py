@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 import tiny
+import torch
 from pydantic import ValidationError
 
 import nsr.runs
@@ -49,7 +50,14 @@ def test_every_number_of_the_method_changes_the_key_and_is_named_as_a_difference
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "at"}, {"seed": 1}, {"dataset": "mnist", "sizes": (784, 10)}, {"sizes": (64, 17, 10)}, {"images": 201}],
+    [
+        {"name": "at"},
+        {"seed": 1},
+        {"dataset": "mnist", "sizes": (784, 10)},
+        {"sizes": (64, 17, 10)},
+        {"images": 201},
+        {"net": "cnn", "sizes": (1, 8, 10)},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_other_field_changes_the_key(change):
@@ -57,7 +65,7 @@ def test_every_other_field_changes_the_key(change):
 
 
 def test_the_fields_of_a_specification_are_those_tested_here():
-    assert set(Spec.model_fields) == {"dataset", "sizes", "images", "name", "method", "seed"}
+    assert set(Spec.model_fields) == {"dataset", "net", "sizes", "images", "name", "method", "seed"}
     assert {f.name for f in fields(Method)} == {*nsr.runs.NUMBERS, "title"}
 
 
@@ -153,3 +161,17 @@ def test_the_shipped_runs_have_the_keys_that_their_folders_are_named_by():
     assert len(shipped) >= 58
     for folder in shipped:
         assert Spec.model_validate_json((folder / "spec.json").read_bytes()).folder == folder.name
+
+
+def test_a_cnn_has_sizes_of_its_own_and_fits_its_images():
+    made = nsr.runs.spec("at", net="cnn", dataset="digits")
+    assert made.sizes == nsr.runs.CNN_SIZES and "net cnn" in made.differs
+    network = made.fresh(torch.Generator().manual_seed(0))
+    assert network(torch.zeros(3, 64)).shape == (3, 10) and made.network(network.W)(torch.zeros(3, 64)).shape == (3, 10)
+    for sizes, what in (
+        ((64, 8, 10), "begin with 1"),
+        ((1, 10), "one convolution or a few"),
+        ((1, 2, 2, 2, 2, 10), "a few"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            nsr.runs.spec("at", net="cnn", dataset="digits", sizes=sizes)
