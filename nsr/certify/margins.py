@@ -56,9 +56,7 @@ def margin_upper_bound(
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    balls = checked(network, x, xi, box)
-    if method not in EVERYWHERE:
-        check_dense(network, f"the bound {method!r}")
+    balls = checked(network, x, xi, box, dense="" if method in EVERYWHERE else f"the bound {method!r}")
     if len(balls) == 1 and method in _THEOREM:
         raise ValueError("Theorem 1's terms need at least two layers (L >= 2): this network has one")
     K, d = balls[-1].n_out, balls[0].n_in
@@ -201,14 +199,22 @@ def _widened(xi: Budget, network: Network, x: Tensor) -> Budget:
     return Budget(eps_x, tuple(eps_w))
 
 
-def checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[Ball, ...]:
-    """The layers with their radii, once network, inputs, budget and box make sense together."""
+def checked(network: Network, x: Tensor, xi: Budget, box: Box | None, *, dense: str = "") -> tuple[Ball, ...]:
+    """The layers with their radii, once network, inputs, budget and box make sense together.
+
+    `dense` names what is asked for, where it is for dense networks alone.
+    """
     if not isinstance(network, Network):
         raise ValueError(f"network must be a Network, got {type(network).__name__}; see nsr.mlp")
     if not network.is_chain:
         why = f": {network.not_dense}" if network.not_dense else ""
         raise ValueError(
             f"certificates are for chains of dense and ReLU layers, or convolutions, which this network is not{why}"
+        )
+    if dense and not network.is_dense:
+        raise ValueError(
+            f"{dense} is for networks of dense and ReLU layers, which this network is not: {network.not_dense}; "
+            f"{', '.join(EVERYWHERE)} are for convolutions too"
         )
     if network.steps:
         balls = chain_balls(network, x, xi)
@@ -221,15 +227,6 @@ def checked(network: Network, x: Tensor, xi: Budget, box: Box | None) -> tuple[B
     if box is not None and len(x) and not box[0] <= low <= high <= box[1]:
         raise ValueError(f"x leaves the box {box}: its values span {(low, high)}; see box=None")
     return balls
-
-
-def check_dense(network: Network, what: str) -> None:
-    """Refuse a chain with other layers than dense ones."""
-    if not network.is_dense:
-        raise ValueError(
-            f"{what} is for networks of dense and ReLU layers, which this network is not: {network.not_dense}; "
-            f"{', '.join(EVERYWHERE)} are for convolutions too"
-        )
 
 
 def seen(

@@ -20,7 +20,7 @@ from nsr.budget import UNIT, Box, Budget, layer_balls
 from nsr.certify import leaf
 from nsr.certify.branching import Chain, Tree, optimised_boxes, rounds
 from nsr.certify.linear import linear_bound, margin_rows
-from nsr.certify.margins import check_dense, checked, labels, margin_upper_bound, seen
+from nsr.certify.margins import checked, labels, margin_upper_bound, seen
 from nsr.certify.witness import Witness, admissible
 from nsr.network import Network, Weights
 
@@ -87,8 +87,7 @@ def exact(
     >>> verdict.robust, verdict.broken
     (tensor([ True, False]), tensor([False,  True]))
     """
-    checked(network, x, xi, box)
-    check_dense(network, "the exact verdict")
+    checked(network, x, xi, box, dense="the exact verdict")
     if not seconds >= 0:
         raise ValueError(f"seconds must be a number, not negative, got {seconds!r}")
     y = labels(y, x, len(layer_balls(network.W, xi)[-1].W))
