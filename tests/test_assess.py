@@ -117,10 +117,17 @@ def test_a_cnn_with_conv_bias_and_batch_norm_is_assessed_end_to_end(models, tmp_
         expected = contour.measure(network, split.x, split.y, PLAN.grid_x, PLAN.grid_w, attack=attack)
         assert found.contours[name] == expected
     assert found.clean == float((network(split.x).argmax(1) == split.y).double().mean())
-    assert set(found.contours) == {"paper", "strong"} and found.images == 30
+    assert set(found.contours) == {"paper", "strong", "certified"} and found.images == 30
+    assert found.contours["certified"] == contour.certified(network, split.x, split.y, PLAN.grid_x, PLAN.grid_w)
+    assert all((found.contours["certified"].array <= found.contours[name].array).all() for name in QUICK)
     assert {p.name for p in tmp_path.iterdir()} == {"contour.png", "assessment.json", "cells"}
     height, width, _ = imread(tmp_path / "contour.png").shape
     assert height > 400 and width > 800
+
+
+def test_a_cnn_is_certified_where_radii_are_small(models, tmp_path):
+    found = judged(models, "cnn", tmp_path, assess.plan(eps_x=1e-4, eps_w=1e-5, points=2)).contours
+    assert found["certified"].auc == pytest.approx(found["paper"].clean, abs=0.04) and "own" not in found
 
 
 def test_json_brings_back_the_same_assessment_and_shows_what_follows_from_it(models, tmp_path):

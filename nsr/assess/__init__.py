@@ -42,6 +42,7 @@ from nsr.figures.contours import contours as drawn
 from nsr.files import StoreError, refuse_unwritable, write_whole
 from nsr.network import Network, Weights
 from nsr.runs.code_digest import ATTACKING, CERTIFYING, DECIDING, code_digests
+from nsr.steps import Affine
 
 __all__ = [
     "Assessment",
@@ -92,7 +93,8 @@ Shares = Callable[[Sequence[Budget]], list[float]]
 class Plan:
     """The grid, what grid_w means, which tensors move, and what is measured besides the paper's attack.
 
-    `certify=None` certifies where that is possible, that is dense ReLU networks, perhaps behind a normalisation.
+    `certify=None` certifies where that is possible, that is chains of dense and ReLU layers or convolutions, perhaps
+    behind a normalisation.
     The first `decided` samples are decided exactly, within `seconds` a question.
     """
 
@@ -123,7 +125,7 @@ class Plan:
         if self.strong and network.is_dense:
             own = by_neuron(network)
             found["own"] = partial(attacked, own, x, y, attack=ATTACKS["strong"], images_per_W=1, box=box)
-        if network.is_dense and self.certify is not False:
+        if network.is_chain and self.certify is not False:
             found["certified"] = partial(certifiable, network, x, y, box=box)
         return found
 
@@ -234,13 +236,13 @@ def ready(
     """A module as a network, and its samples as the network takes them, once all that will be measured works."""
     what = what or plan()
     network, split = together(module, split, where)
-    for asked, name, option in (
-        (what.certify, "certificates", "--certify"),
-        (what.decided, "exact verdicts", "--exact"),
+    for asked, fits, name, layers, option in (
+        (what.certify, network.is_chain, "certificates", "dense and ReLU layers or convolutions", "--certify"),
+        (what.decided, network.is_dense, "exact verdicts", "dense and ReLU layers", "--exact"),
     ):
-        if asked and not network.is_dense:
-            why = f"{name} are for chains of dense and ReLU layers; this is none: {network.not_dense}"
-            raise AssessError(f"{where}: {why}; without {option} it is attacked alone")
+        if asked and not fits:
+            why = f"{name} are for chains of {layers}; this is none: {network.not_dense}"
+            raise AssessError(f"{where}: {why}; it can be assessed without {option}")
     with refusing(f"{where}: cannot be brought to the device {device}", BaseException):
         network, split = network.to(device), split.to(torch.device(device))
     with refusing("the model cannot be differentiated", BaseException):
@@ -428,7 +430,7 @@ def _rehearse(network: Network, few: Split, what: Plan) -> None:
         for attack, net, images_per_W in _attacks(network, what):
             with refusing(f"the model cannot be attacked where its {moving} move{DETACHED}", BaseException):
                 survivors(net, few.x, few.y, [xi], attack.with_steps(0), box=what.box, images_per_W=images_per_W)
-        if network.is_dense and what.certify is not False:
+        if network.is_chain and what.certify is not False:
             with refusing("the model cannot be certified, see --no-certify", BaseException):
                 certifiable(network, few.x, few.y, [xi], box=what.box)
         if what.decided:
@@ -443,9 +445,9 @@ def _notes(network: Network, split: Split, what: Plan) -> tuple[str, ...]:
     z, notes = logits(network, split.x), []
     if bool((z >= 0).all()) and torch.allclose(z.sum(1), torch.ones_like(z[:, 0]), atol=1e-4):
         notes.append("each row of outputs sums to 1, as after a softmax: attacks want the logits, return those")
-    if not network.is_dense:
+    if not network.is_chain:
         notes.append(f"no certificates: {network.not_dense}")
-    elif network.affine is not None:
+    elif network.affine is not None or any(isinstance(step, Affine) for step in network.steps):
         notes.append("the inputs are normalised by constants: certificates take that into account")
     moves = [True, *(e > 0 for e in what.threat(network, 0, 1).eps_w)]
     names = zip(("x", *network.names), moves, _reached(network, split), strict=True)

@@ -52,7 +52,7 @@ def assess_command(
     only: Annotated[str | None, typer.Option(help="which tensors move, by name: weight, fc1.*; default: all")] = None,
     box: Annotated[str, typer.Option(metavar="LOW,HIGH", help="the interval that every input stays in")] = "0,1",
     certify: Annotated[
-        bool | None, typer.Option("--certify/--no-certify", help="certificates; default: where the model is dense")
+        bool | None, typer.Option("--certify/--no-certify", help="certificates; default: where there are any")
     ] = None,
     strong: Annotated[bool, typer.Option(help="the strong attack too, several times the time")] = True,
     exact: Annotated[
@@ -83,12 +83,13 @@ def assess_command(
         nsr assess model.py:make --weights trained.safetensors --data digits --images 100 --points 4
 
     Samples lie in [0, 1], or in --box, and the module returns logits [B, K]. Every parameter tensor is attacked,
-    biases and batch-norm's included, unless --only names some; the module is in eval mode and is never changed. Dense
-    ReLU networks are certified too, and attacked with weights of each image's own. A run that is interrupted goes on
-    where it stopped when the same command is given again.
+    biases and batch-norm's included, unless --only names some; the module is in eval mode and is never changed. Chains
+    of dense, convolutional and ReLU layers are certified too, dense ones attacked with weights of each image's own. A
+    run that is interrupted goes on where it stopped when the same command is given again.
 
-    With --exact a search decides, for each of the first samples and each budget, whether any input and weights inside
-    it flip the sample. What takes longer than --seconds stays open, so the truth lies between two numbers.
+    With --exact, for dense ReLU networks, a search decides, for each of the first samples and each budget, whether any
+    input and weights inside it flip the sample. What takes longer than --seconds stays open, so the truth lies between
+    two numbers.
     """
     kept = f"interrupted; the same command goes on from the cells in {out}"
     watch, screen, what = _Bars(), sys.stdout, None

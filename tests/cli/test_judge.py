@@ -39,6 +39,9 @@ MODELS = """
     def cnn():
         return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(72, 10))
 
+    def pooled():
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 10))
+
     def raising():
         raise KeyError("no such layer\\nat all")
 
@@ -318,12 +321,15 @@ MISTAKES = {
     "labels outside the logits": (("m.py:dense", "--data", "labels.npz"), r"labels span \[6, 10\]"),
     "negative labels": (("m.py:dense", "--data", "negative.npz"), r"labels span \[-1, 3\]"),
     "inputs of another size": (("m.py:dense", "--data", "narrow.npz"), r"do not fit: x \[5, 63\]"),
-    "a certificate for a CNN": (("m.py:cnn", "--data", "digits", "--certify"), "chains of dense and ReLU"),
+    "a certificate for maxima": (
+        ("m.py:pooled", "--data", "digits", "--certify"),
+        "certificates are for chains of dense and ReLU layers or convolutions; this is none: 2 is a MaxPool2d layer",
+    ),
     "more memory than there is": (("m.py:dense", "--data", "vast.npz"), "vast.npz: not an .npz file of plain arrays"),
     "a grid without end": ((*GOOD, "--points", 10**7), "at least two points a side and takes 1,000"),
     "exact verdicts on a CNN": (
         ("m.py:cnn", "--data", "digits", "--exact"),
-        "exact verdicts are for chains of .* layers; this is none: .*; without --exact it is attacked alone",
+        "exact verdicts are for chains of dense and ReLU layers; this is none: .*; it can be assessed without --exact",
     ),
     "seconds for nothing": ((*GOOD, "--seconds", 5), "--exact-images and --seconds are for --exact"),
     "samples to decide for nothing": ((*GOOD, "--exact-images", 5), "are for --exact, which was not given"),
