@@ -59,14 +59,16 @@ def rounding(ball: Ball) -> tuple[Tensor, Tensor]:
     Rounding is itself a weight perturbation: a sum of n products with unit roundoff u is exact for weights and bias off
     by at most n u / (1 - n u) of themselves, whatever the order of summation. W [out, in] is used both ways, forward
     and transposed; twice in + out + 8 leaves room for the few operations around each product. A convolution's sums have
-    as many products as its kernel meets inputs of an output, or outputs of an input.
+    as many products as its kernel meets inputs of an output, or outputs of an input; that of its biases has all outputs.
     """
-    share = (ball.terms + 8) * torch.finfo(ball.W.dtype).eps
-    room = share * (ball.W.detach().abs().max() + ball.widest)
+    u = torch.finfo(ball.W.dtype).eps
+    room = (ball.terms + 8) * u * (ball.W.detach().abs().max() + ball.widest)
     if ball.b is None:
         return room, torch.zeros_like(room)
-    beta = ball.beta.max() if isinstance(ball.beta, Tensor) else ball.beta
-    return room, share * (ball.b.detach().abs().max() + beta)
+    terms, beta = ball.terms, ball.beta
+    if isinstance(ball, ConvolutionBall):
+        terms, beta = terms + ball.n_out, beta.max()
+    return room, (terms + 8) * u * (ball.b.detach().abs().max() + beta)
 
 
 def check_input(x: Tensor, ball: Ball) -> tuple[float, float]:

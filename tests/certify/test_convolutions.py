@@ -17,6 +17,7 @@ from nsr.attack import joint_pgd
 from nsr.certify import METHODS
 from nsr.certify.margins import EVERYWHERE
 from nsr.theory import convolutions, folding
+from nsr.theory.boxes import rounding
 from nsr.theory.convolutions import ConvolutionBall
 
 BOXES = {"no box": None, "pixels": (0.0, 1.0), "signed box": (-1.0, 1.0)}
@@ -566,3 +567,16 @@ def test_forward_and_back_are_torchs_convolution_and_its_transpose(seed):
     torch.testing.assert_close(ball.back(lam.flatten(1)), g.flatten(1))
     ones = F.conv2d(z.abs(), torch.full_like(conv.weight, 0.1), None, stride, padding, dilation, groups)
     torch.testing.assert_close(ball.spread(z.abs().flatten(1)), ones.flatten(1))
+
+
+def test_the_room_for_rounding_covers_every_sum_of_a_convolution():
+    """Forward it sums over a window, backward over the outputs that see an input, of biases over all outputs."""
+    K, b = torch.rand(16, 3, 4, 4), torch.rand(16)
+    step = convolutions.Convolution(True, (2, 2), (1, 1))
+    ball = folding._ball(folding.Layer(K, b, 0.0, 0.0, step), (3, 28, 28))
+    room, room_b = rounding(ball)
+    u = torch.finfo(K.dtype).eps / 2
+    assert ball.n_out == 16 * 14 * 14 and len(ball.b) == ball.n_out
+    assert room >= max(3 * 16, 16 * 16) * u * K.max() and room_b >= ball.n_out * u * b.max()
+    wide = folding.widened(ball)
+    assert torch.equal(wide.eps, ball.eps + float(room)) and torch.equal(wide.beta, ball.beta + float(room_b))
