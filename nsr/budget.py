@@ -150,9 +150,11 @@ class LayerBall(NamedTuple):
         """What the matrix's ball, widened by `room`, can add to each output where inputs have these sizes [.., 1]."""
         return (self.eps + room) * size.sum(-1, keepdim=True)
 
-    def spread_back(self, size: Tensor) -> tuple[Tensor, Tensor]:
-        """What the balls of bias and matrix add to a bound where |lam| is this: constants, coefficients of |t|."""
-        mass = size.sum(-1)
+    def spread_back(self, size: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """What the balls of bias and matrix add to a bound: constants, and coefficients of |t| [.., 1].
+
+        `size` is |lam| and `mass` its sum.
+        """
         return self.beta * mass, (self.eps * mass)[..., None]
 
 

@@ -238,7 +238,12 @@ def _by_module(module: nn.Module, names: tuple[str, ...]) -> Callable[[Weights, 
 
 
 def by_steps(W: Sequence[Tensor], steps: tuple[Step, ...], names: tuple[str, ...] = (), not_dense: str = "") -> Network:
-    """The network that applies the tensors of W by these steps."""
+    """The network that applies the tensors of W by these steps.
+
+    >>> from nsr.steps import Dense, Flatten
+    >>> by_steps((torch.eye(2),), (Flatten(), Dense()))(torch.ones(1, 2))
+    tensor([[1., 1.]])
+    """
     return Network(tuple(W), partial(run, steps), names, not_dense=not_dense, steps=steps)
 
 

@@ -109,8 +109,9 @@ def linear_bound(
         lam = rising * above + (slope - rising) * below
         if beta is not None:
             lam = lam + beta[m]
-        of_bias, e = ball.spread_back(lam.abs())
-        added = share.sum(-1)
+        size = lam.abs()
+        mass, added = size.sum(-1), share.sum(-1)
+        of_bias, e = ball.spread_back(size, mass)
         if outward:  # the chord is rounded too, which moves it by a share of its height
             spent = spent + added + (slope.abs() * torch.where(unstable, torch.maximum(-p, q), 0.0)).sum(-1)
         if ball.b is not None:
@@ -121,12 +122,19 @@ def linear_bound(
         slope = ball.back(lam) + (e if m else 0.0)
     bound = constant + _maximum_over_input(slope, e, a, b)
     if outward:
-        bound = bound + _outward(hidden, rows, spent, lams, slope.abs() + e, a, b)
+        bound = bound + _outward(hidden, rows, spent, mass if hidden else None, slope, e, a, b)
     return Linear(bound, shares[::-1], lams[::-1], slope)
 
 
 def _outward(
-    hidden: Sequence[Ball], rows: Rows, spent: Tensor, lams: list[Tensor], steepest: Tensor, a: Tensor, b: Tensor
+    hidden: Sequence[Ball],
+    rows: Rows,
+    spent: Tensor,
+    mass: Tensor | None,
+    g: Tensor,
+    e: Tensor,
+    a: Tensor,
+    b: Tensor,
 ) -> Tensor:
     """What covers the rounding that the widened radii do not: of the constant, and of the sum over inputs."""
     farthest = torch.maximum(a.abs(), b.abs())
@@ -137,9 +145,9 @@ def _outward(
         return (rows.slope.shape[-1] + 8) * u * steepest * farthest.sum(-1) + 8 * u * spent
     operations = sum(ball.n_out + 8 for ball in hidden) + rows.slope.shape[-1] + 8
     if isinstance(hidden[0], LayerBall):
-        over_inputs = rounding(hidden[0])[0] * lams[-1].abs().sum(-1) * farthest.sum(-1)
+        over_inputs = rounding(hidden[0])[0] * mass * farthest.sum(-1)
     else:  # the sum is over all inputs, a row of the convolution over some
-        over_inputs = (hidden[0].n_in + 8) * u * (steepest * farthest).sum(-1)
+        over_inputs = (hidden[0].n_in + 8) * u * ((g.abs() + e) * farthest).sum(-1)
     return operations * u * spent + over_inputs
 
 

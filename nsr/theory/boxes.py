@@ -58,9 +58,8 @@ def rounding(ball: Ball) -> tuple[Tensor, Tensor]:
 
     Rounding is itself a weight perturbation: a sum of n products with unit roundoff u is exact for weights and bias off
     by at most n u / (1 - n u) of themselves, whatever the order of summation. W [out, in] is used both ways, forward
-    and transposed; twice in + out + 8 leaves room for the few operations around each product. A convolution's sums have
-    as many products as its kernel meets inputs of an output, or outputs of an input; that of its biases runs over all
-    outputs.
+    and transposed; twice in + out + 8 leaves room for the few operations around each product. A convolution's sums are
+    over the inputs that an output sees, and over the outputs that see an input; that of its biases is over all outputs.
     """
     u = torch.finfo(ball.W.dtype).eps
     room = (ball.terms + 8) * u * (ball.W.detach().abs().max() + ball.widest)

@@ -79,8 +79,11 @@ class ConvolutionBall(NamedTuple):
         """What the kernel's ball, widened by `room`, can add to each output where inputs have these sizes."""
         return self.apply(size, self.eps + room)
 
-    def spread_back(self, size: Tensor) -> tuple[Tensor, Tensor]:
-        """What the balls of bias and kernel add to a bound where |lam| is this: constants, coefficients of |t|."""
+    def spread_back(self, size: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """What the balls of bias and kernel add to a bound: constants, and coefficients of |t| [.., n_in].
+
+        `size` is |lam|; its sum, enough for a dense layer, is of no use here.
+        """
         return size @ self.beta, self.back(size, self.eps)
 
     @property
@@ -107,7 +110,11 @@ class ConvolutionBall(NamedTuple):
 
 
 def output_shape(step: Convolution, kernel: Pair, seen: Shape, channels: int) -> Shape:
-    """The shape of what a convolution makes of an image."""
+    """The shape of what a convolution makes of an image.
+
+    >>> output_shape(Convolution(stride=(2, 2), padding=(1, 1)), (4, 4), (1, 28, 28), 16)
+    (16, 14, 14)
+    """
     sides = zip(seen[1:], kernel, step.stride, step.padding, step.dilation, strict=True)
     height, width = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides)
     return channels, height, width

@@ -47,6 +47,11 @@ def chain_balls(network: Network, x: Tensor, xi: Budget) -> tuple[Ball, ...]:
 
     A batch-norm is folded into its layer. A mean over windows behind a ReLU is a layer whose weights do not move, with
     a ReLU behind it that changes nothing, as means of z >= 0 are not negative.
+
+    >>> import nsr
+    >>> network = nsr.cnn(nsr.cnn_init((1, 4), torch.Generator().manual_seed(0), side=8))
+    >>> [(ball.n_in, ball.n_out) for ball in chain_balls(network, torch.rand(2, 64), Budget(0.1, (0.01, 0.01)))]
+    [(64, 64), (64, 10)]
     """
     xi.check(network.W)
     check_dtype(network.W)
@@ -72,7 +77,11 @@ def chain_balls(network: Network, x: Tensor, xi: Budget) -> tuple[Ball, ...]:
 
 
 def widened(ball: Ball) -> Ball:
-    """The ball with room for floating-point error, which is itself a perturbation of weights (see `boxes.rounding`)."""
+    """The ball with room for floating-point error, which is itself a perturbation of weights (see `boxes.rounding`).
+
+    >>> widened(LayerBall(torch.eye(2), None, 0.1, 0.0)).eps > 0.1
+    True
+    """
     room, room_b = map(float, rounding(ball))
     return ball._replace(eps=ball.eps + room, beta=ball.beta + room_b)
 

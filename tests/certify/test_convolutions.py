@@ -356,10 +356,10 @@ def test_no_corner_of_a_tiny_network_exceeds_the_bound(method):
 FAULTS = {
     "no kernel ball forward": ("spread", lambda self, size, room=0.0: size.new_zeros(())),
     "half the kernel ball": ("spread", lambda self, size, room=0.0: self.apply(size, self.eps / 2)),
-    "no balls backward": ("spread_back", lambda self, size: (0.0, 0.0 * self.back(size, self.eps))),
+    "no balls backward": ("spread_back", lambda self, size, mass: (0.0, 0.0 * self.back(size, self.eps))),
     "balls backward without their signs": (
         "spread_back",
-        lambda self, size: (size @ self.beta, self.back(size, -self.eps)),
+        lambda self, size, mass: (size @ self.beta, self.back(size, -self.eps)),
     ),
 }
 
