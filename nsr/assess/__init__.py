@@ -190,10 +190,14 @@ class Assessment:
 
 
 def layers(truth: Mapping[str, Contour]) -> dict[str, Contour]:
-    """Of the decided samples, each a lower bound of the next: certified, robust, robust or open, left by an attack."""
+    """Of the decided samples, each a lower bound of the next: certified, robust, robust or open, left by an attack.
+
+    What the search left open and the attack broke is broken.
+    """
     if "exact" not in truth:
         return {}
-    found = {**truth, "possible": truth["exact"].possible}
+    possible = truth["exact"].possible
+    found = {**truth, "possible": possible.at_most(truth["own"]) if "own" in truth else possible}
     return {name: found[name] for name in ("certified", "exact", "possible", "own") if name in found}
 
 

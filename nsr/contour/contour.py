@@ -140,6 +140,13 @@ class Contour:
             raise ValueError("contours over different grids cannot be compared cell by cell")
         return tuple(c for c in _cells(self) if abs(_at(self, c) - _at(other, c)) > by)
 
+    def at_most(self, other: Contour) -> Contour:
+        """In each cell of one grid the lower of two accuracies."""
+        if (self.grid_x, self.grid_w) != (other.grid_x, other.grid_w):
+            raise ValueError("contours over different grids cannot be compared cell by cell")
+        lower = np.minimum(self.array, other.array)
+        return Contour(self.grid_x, self.grid_w, tuple(map(tuple, lower.tolist())), self.geometry)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 

@@ -22,13 +22,14 @@ def decided(runs: Runs) -> dict[str, Run]:
 
 def layers(run: Run, methods: Sequence[str] = ("repaired", "linear")) -> Layers:
     """The accuracies that bound each other, lowest first: certified by these methods (computed now), then what is
-    stored of "tight", "exact", "possible" (robust or open) and "own" (left by an attack with weights of its own)."""
+    stored of "tight", "exact", "possible" and "own" (left by an attack with weights of its own). "possible" is what is
+    robust or open, and at most "own": the attack breaks some images that the search left open."""
     what, exact = MEASUREMENTS["exact"], run.contour("exact")
     few = getattr(data.load(run.spec.dataset), what.part).first(len(exact.verdicts))
     grids = {"grid_x": exact.grid_x, "grid_w": exact.grid_w, "geometry": exact.geometry}
     found = {m: contour.certified(run.network, few.x, few.y, **grids, method=m, workers=1) for m in methods}
     there = {name: run.contour(name) for name in ("tight", "exact", "own") if name in run.contours}
-    there["possible"] = exact.possible
+    there["possible"] = exact.possible.at_most(there["own"]) if "own" in there else exact.possible
     return found | {name: there[name] for name in ("tight", "exact", "possible", "own") if name in there}
 
 

@@ -312,3 +312,11 @@ def test_a_contour_of_the_truth_comes_back_from_json_with_its_verdicts(net, test
 def test_the_truth_over_no_images_is_refused(net, test):
     with pytest.raises(ValueError, match="no images"):
         contour.decided(net, test[0][:0], test[1][:0], (0.0, 0.1), (0.0, 0.1))
+
+
+def test_the_lower_of_two_contours_is_taken_cell_by_cell_on_one_grid_only():
+    rows = ((0.9, 0.4), (0.5, 0.1)), ((0.8, 0.6), (0.5, 0.0))
+    high, low = (Contour((0.0, 1.0), (0.0, 1.0), cells) for cells in rows)
+    assert high.at_most(low).accuracy == ((0.8, 0.4), (0.5, 0.0))
+    with pytest.raises(ValueError, match="different grids"):
+        high.at_most(Contour((0.0, 2.0), (0.0, 1.0), rows[0]))

@@ -11,11 +11,12 @@ DECIDED = [run for run in runs.runs() if "exact" in run.contours]
 
 
 @pytest.mark.parametrize("run", DECIDED, ids=lambda run: run.folder.name)
-def test_certified_robust_possible_and_attacked_stand_in_this_order_in_every_cell(run):
+def test_certified_robust_and_attacked_stand_in_this_order_in_every_cell(run):
+    """An attack may break an image that the search left open; one that is proved robust it cannot break."""
     exact = run.contours["exact"]
     assert isinstance(exact, Decided) and len(exact.verdicts) == MEASUREMENTS["exact"].protocol.images
-    layers = [run.contours["tight"].array, exact.array, exact.possible.array, run.contours["own"].array]
-    assert (np.diff(layers, axis=0) >= -1e-12).all()
+    layers = [run.contours["tight"].array, exact.array, run.contours["own"].array]
+    assert (np.diff(layers, axis=0) >= -1e-12).all() and (exact.array <= exact.possible.array).all()
 
 
 @pytest.mark.parametrize("run", DECIDED, ids=lambda run: run.folder.name)
