@@ -100,7 +100,8 @@ class Network:
         if not W:
             raise ValueError("this module has no parameters, so there is no weight to perturb")
         try:
-            return _chain(module, W, names, x)
+            with torch.inference_mode(False):  # the statistics of a batch-norm become constants of its steps
+                return _chain(module, W, names, x)
         except NoChainError as why:
             not_dense = str(why)
         return Network(W, _by_module(module, names), names, not_dense=not_dense)

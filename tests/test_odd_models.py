@@ -252,7 +252,6 @@ OTHER = {
     "Tanh": lambda: nn.Sequential(nn.Linear(D, 8), nn.Tanh(), nn.Linear(8, K)),
     "GELU": lambda: nn.Sequential(nn.Linear(D, 8), nn.GELU(), nn.Linear(8, K)),
     "LeakyReLU": lambda: nn.Sequential(nn.Linear(D, 8), nn.LeakyReLU(0.2), nn.Linear(8, K)),
-    "batch-norm": lambda: nn.Sequential(nn.Linear(D, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, K)),
     "softmax at its end": lambda: nn.Sequential(*layers(), nn.Softmax(-1)),
     "scaled logits": lambda: Signed(nn.Sequential(*layers(), Negated(K, K))),
 }

@@ -41,13 +41,14 @@ ROLES = {
     "contour.measure": "contour/measuring.py",
     "contour.decide": "contour/deciding.py",
     "training.loss": "training/loss.py",
+    "training.regularisers": "training/regularisers.py",
     "training.loop": "training/loop.py",
 }
 _COMMON = ("network", "network.steps", "budget", "data")
 _ASCENT = ("attack.losses", "attack.gradients", "attack.recipes", "attack.engine")
 _CHAINS = ("theory.boxes", "theory.convolutions", "theory.folding")
 _BOUNDS = ("theory.norms", *_CHAINS, "theory.theorem", "certify.margins")
-TRAINING = (*_COMMON, *_ASCENT, *_BOUNDS, "training.loss", "training.loop")
+TRAINING = (*_COMMON, *_ASCENT, "attack.offsets", *_BOUNDS, "training.loss", "training.regularisers", "training.loop")
 ATTACKING = (*_COMMON, *_ASCENT, "attack.joint", "attack.offsets", "contour.measure")
 CERTIFYING = (*_COMMON, *_BOUNDS, "certify.linear", "contour.measure")
 _SEARCH = ("certify.branching", "certify.leaf", "certify.witness", "certify.exact", "attack.offsets", "contour.decide")

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nsr.theory import norms
+from nsr.theory import dense_norms
 
 # PAPER: unstated in the text at hand, we chose the momentum that SGD has in most of our rows.
 MOMENTUM = 0.9
-NORMS = {"linf": norms.linf, "l1": norms.l1}
+NORMS = {"linf": dense_norms.linf, "l1": dense_norms.l1}
 
 
 def step_with_norm_decay(optimiser: torch.optim.Optimizer, W: Sequence[Tensor], norm: str, strength: float) -> None:
