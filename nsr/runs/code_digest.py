@@ -28,6 +28,7 @@ ROLES = {
     "attack.joint": "attack/joint.py",
     "attack.offsets": "attack/offsets.py",
     "theory.norms": "theory/dense_norms.py",
+    "theory.conv_norms": "theory/norms.py",
     "theory.boxes": "theory/boxes.py",
     "theory.convolutions": "theory/convolutions.py",
     "theory.folding": "theory/folding.py",
@@ -40,6 +41,7 @@ ROLES = {
     "certify.exact": "certify/verdicts.py",
     "contour.measure": "contour/measuring.py",
     "contour.decide": "contour/deciding.py",
+    "inside": "inside.py",
     "training.loss": "training/loss.py",
     "training.regularisers": "training/regularisers.py",
     "training.loop": "training/loop.py",
@@ -48,9 +50,11 @@ _COMMON = ("network", "network.steps", "budget", "data")
 _ASCENT = ("attack.losses", "attack.gradients", "attack.recipes", "attack.engine")
 _CHAINS = ("theory.boxes", "theory.convolutions", "theory.folding")
 _BOUNDS = ("theory.norms", *_CHAINS, "theory.theorem", "certify.margins")
-TRAINING = (*_COMMON, *_ASCENT, "attack.offsets", *_BOUNDS, "training.loss", "training.regularisers", "training.loop")
+_TRAINING = ("theory.conv_norms", "training.loss", "training.regularisers", "training.loop")
+TRAINING = (*_COMMON, *_ASCENT, "attack.offsets", *_BOUNDS, *_TRAINING)
 ATTACKING = (*_COMMON, *_ASCENT, "attack.joint", "attack.offsets", "contour.measure")
 CERTIFYING = (*_COMMON, *_BOUNDS, "certify.linear", "contour.measure")
+READING = (*_COMMON, *_ASCENT, "attack.joint", "inside")
 _SEARCH = ("certify.branching", "certify.leaf", "certify.witness", "certify.exact", "attack.offsets", "contour.decide")
 DECIDING = (*_COMMON, *_BOUNDS, "certify.linear", *_SEARCH)
 
@@ -68,7 +72,8 @@ def code_at_first_use(roles: Sequence[str], package: Path) -> dict[str, str]:
 
 def changed_roles(provenance: dict[str, Any]) -> tuple[str, ...]:
     """The roles whose code is not what it was when the run was computed."""
-    recorded = [provenance["training"]["code"], *(part["code"] for part in provenance["contours"].values())]
+    found = (provenance["training"], *provenance["contours"].values(), *provenance.get("readings", {}).values())
+    recorded = [part["code"] for part in found]
     now = code_digests(sorted({role for code in recorded for role in code if role in ROLES}))
     changed = {role for code in recorded for role, digest in code.items() if now.get(role) != digest}
     return tuple(sorted(changed))

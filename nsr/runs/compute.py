@@ -21,7 +21,7 @@ from nsr.network import Weights
 from nsr.runs.checkpoint import read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.circumstances import circumstances
 from nsr.runs.code_digest import code_at_first_use
-from nsr.runs.protocols import MEASUREMENTS, Measurement, deciding, measurement
+from nsr.runs.protocols import Measurement, Reading, deciding, measurement
 from nsr.runs.specification import Spec
 from nsr.runs.store import (
     CHECKPOINT,
@@ -78,7 +78,7 @@ def run(
     for name in measurements:
         measurement(name)
     found = stored(spec, *([store] if store else []))
-    if found and not found.stale and set(measurements) <= set(found.contours):
+    if found and found.has_weights and not found.stale and set(measurements) <= {*found.contours, *found.readings}:
         return found
     store = store or paths.store()
     refuse_stale(store, spec)
@@ -98,10 +98,11 @@ def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None
     known = read_provenance(folder)
     for name in measurements:
         what = measurement(name)
-        if name not in known["contours"]:
+        if name not in known.get(what.folder, {}):
             W = unpacked_weights(verified(folder, WEIGHTS, known["files"][WEIGHTS]))
-            return Job(spec, name, measure_piece, (spec, W, what, read_rows(folder, name)))
-        _refuse_other_protocol(folder / "contours" / f"{name}.json", what)
+            before = [] if isinstance(what, Reading) else read_rows(folder, name)
+            return Job(spec, name, measure_piece, (spec, W, what, before))
+        _refuse_other_protocol(folder / what.folder / f"{name}.json", what)
     return None
 
 
@@ -112,7 +113,7 @@ def keep(store: Path, job: Job, value: Any, by: dict[str, Any]) -> None:
         if job.what == "training":
             _keep_epoch(folder, job.spec, value, by)
         else:
-            _keep_row(folder, job.what, [*job.arguments[-1], value], by)
+            _keep_piece(folder, job.what, [*job.arguments[-1], value], by)
 
 
 def _keep_epoch(folder: Path, spec: Spec, state: State, by: dict[str, Any]) -> None:
@@ -135,9 +136,14 @@ def _keep_epoch(folder: Path, spec: Spec, state: State, by: dict[str, Any]) -> N
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _keep_row(folder: Path, name: str, rows: list[list[float]], by: dict[str, Any]) -> None:
-    what, known = MEASUREMENTS[name], read_provenance(folder)
-    if name in known["contours"] or len(read_rows(folder, name)) >= len(rows):
+def _keep_piece(folder: Path, name: str, rows: list[Any], by: dict[str, Any]) -> None:
+    what, known = measurement(name), read_provenance(folder)
+    if name in known.get(what.folder, {}):
+        return
+    if isinstance(what, Reading):
+        _keep_whole(folder, name, {"found": rows[0]}, by)
+        return
+    if len(read_rows(folder, name)) >= len(rows):
         return
     if len(rows) < what.shape[0]:
         write_rows(folder, name, rows, by["code"])
@@ -146,16 +152,22 @@ def _keep_row(folder: Path, name: str, rows: list[list[float]], by: dict[str, An
     found = (
         {"verdicts": ["".join(map(LETTERS.get, row)) for row in rows]} if what.method == "exact" else {"accuracy": rows}
     )
-    content = json.dumps({**what.record, **found}, separators=(",", ":")).encode() + b"\n"
-    part = {key: value for key, value in by.items() if key != "seconds"}  # of one row
-    grown = {**known, "contours": {**known["contours"], name: part}}
-    write_run(folder, grown, {f"contours/{name}.json": content})
+    _keep_whole(folder, name, found, by)
     rows_path(folder, name).unlink(missing_ok=True)
 
 
-def _refuse_other_protocol(path: Path, what: Measurement) -> None:
+def _keep_whole(folder: Path, name: str, found: dict[str, Any], by: dict[str, Any]) -> None:
+    """A finished contour or reading, and its part of the provenance."""
+    what, known = measurement(name), read_provenance(folder)
+    content = json.dumps({**what.record, **found}, separators=(",", ":")).encode() + b"\n"
+    part = {key: value for key, value in by.items() if key != "seconds"}  # of one row
+    grown = {**known, what.folder: {**known.get(what.folder, {}), name: part}}
+    write_run(folder, grown, {f"{what.folder}/{name}.json": content})
+
+
+def _refuse_other_protocol(path: Path, what: Measurement | Reading) -> None:
     record = parsed(path)
-    record = {key: value for key, value in record.items() if key not in ("accuracy", "verdicts")}
+    record = {key: value for key, value in record.items() if key not in ("accuracy", "verdicts", "found")}
     if record != what.record:
         raise StoreError(f"{path}: was measured by another protocol; remove its run to measure it again")
 
@@ -183,8 +195,11 @@ def train_epoch(spec: Spec, state: State | None) -> State:
 LETTERS = {1.0: "r", 0.0: "b", 0.5: "o"}  # verdicts, and the numbers that stand for them while a contour is unfinished
 
 
-def measure_piece(spec: Spec, W: Weights, what: Measurement, rows: Sequence[Sequence[float]]) -> list[float]:
-    """The accuracies of the next row of cells, or the verdicts on the next image, behind the `rows` that are known."""
+def measure_piece(spec: Spec, W: Weights, what: Measurement | Reading, rows: Sequence[Sequence[float]]) -> Any:
+    """The accuracies of the next row of cells, or the verdicts on the next image, behind the `rows` that are known; a
+    reading is whole at once."""
+    if isinstance(what, Reading):
+        return what.of(spec.network(W), _data(spec.dataset))
     part: Split = getattr(_data(spec.dataset), what.part)
     samples, network = part.first(min(what.protocol.images, len(part))), spec.network(W)
     if what.method == "exact":

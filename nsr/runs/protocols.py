@@ -6,13 +6,15 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nsr import contour
+import torch
+
+from nsr import contour, data, inside
 from nsr.attack import OWN, PAPER, STRONG, Attack
 from nsr.attack.offsets import by_neuron
 from nsr.contour import BRIEF, FULL, GEOMETRIES, SMALL, Protocol
 from nsr.data import Split
 from nsr.network import Network
-from nsr.runs.code_digest import ATTACKING, CERTIFYING, DECIDING, TRAINING
+from nsr.runs.code_digest import ATTACKING, CERTIFYING, DECIDING, READING, TRAINING
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Measurement:
         return self.attack != PAPER
 
     @property
+    def folder(self) -> str:
+        """Of a run, where it lies."""
+        return "contours"
+
+    @property
     def shape(self) -> tuple[int, int]:
         """How many pieces of work it is, and how many numbers each gives: rows of cells, or the plane of an image."""
         rows, columns = len(self.protocol.grid_x), len(self.grid_w)
@@ -88,6 +95,23 @@ class Measurement:
         return json.loads(json.dumps(asdict(self)))
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What is read off a network itself, by `nsr.inside`; `eps` is the size of the directions that it is moved in."""
+
+    eps: float
+    shape = (1, 1)
+    folder = "readings"
+    unit = "reading"
+
+    def of(self, network: Network, parts: data.Dataset) -> dict[str, Any]:
+        return asdict(inside.inside(network, parts.train, parts.test, self.eps, torch.Generator().manual_seed(0)))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
 TRUTH = replace(SMALL, images=50)  # whom the exact decisions and what they are held against are measured on
 MEASUREMENTS: dict[str, Measurement] = {
@@ -108,8 +132,13 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 
 
-def measurement(name: str) -> Measurement:
-    """The kind of contour of this name."""
+READINGS = {"inside": Reading(eps=0.1)}
+
+
+def measurement(name: str) -> Measurement | Reading:
+    """The kind of contour, or of reading, of this name."""
+    if name in READINGS:
+        return READINGS[name]
     if name not in MEASUREMENTS:
         raise ValueError(f"unknown kind of contour {name!r:.60}: choose one of {', '.join(MEASUREMENTS)}")
     return MEASUREMENTS[name]
@@ -119,6 +148,8 @@ def deciding(what: str) -> tuple[str, ...]:
     """The roles of the code that decides the numbers of a "training" or of a kind of contour."""
     if what == "training":
         return TRAINING
+    if what in READINGS:
+        return READING
     if measurement(what).attack is not None:
         return ATTACKING
     return DECIDING if measurement(what).method == "exact" else CERTIFYING

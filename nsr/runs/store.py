@@ -1,17 +1,17 @@
 """The stored runs: each found, verified by the digests of its files, loaded; and how files are put into a store.
 
-Weights are written last: a folder without them is not a run.
+Weights are written last: a folder without them is not a run, unless its provenance says that they were left out.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
@@ -20,25 +20,42 @@ from nsr import paths
 from nsr.attack import PAPER
 from nsr.contour import Contour, Decided
 from nsr.files import StoreError, digested, locked, read_digested, sha256, write_whole
+from nsr.inside import Inside
 from nsr.network import Network, Weights
 from nsr.runs.code_digest import changed_roles
 from nsr.runs.protocols import MEASUREMENTS
 from nsr.runs.specification import Spec, what_is_wrong
 
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+LEFT_OUT = "left out"  # in a provenance: the files that a shipped run is without, known by their digests alone
 
 
 @dataclass(frozen=True)
 class Run:
-    """A stored run: `contours` as they were measured; `stale` names the roles whose code has changed since."""
+    """A stored run: `contours` as they were measured; `stale` names the roles whose code has changed since.
+
+    `readings` are what was read off the network itself, so that a run can be shipped without its weights.
+    """
 
     spec: Spec
-    network: Network
+    _network: Network | None
     history: tuple[dict[str, float], ...]
     contours: dict[str, Contour]
     provenance: dict[str, Any]
     folder: Path
     stale: tuple[str, ...]
+    readings: dict[str, Inside] = field(default_factory=dict)
+
+    @property
+    def has_weights(self) -> bool:
+        return self._network is not None
+
+    @property
+    def network(self) -> Network:
+        """f_W at the trained weights."""
+        if self._network is None:
+            raise StoreError(f"{self.folder}: is stored without its weights; nsr.runs.run(spec) trains it again")
+        return self._network
 
     @property
     def seconds(self) -> float:
@@ -57,17 +74,28 @@ def load(folder: Path) -> Run:
     """The run in this folder, every file checked against its digest; a changed byte is refused."""
     provenance = read_provenance(folder)
     try:
-        files = {name: verified(folder, name, digest) for name, digest in provenance["files"].items()}
+        files = _files(folder, provenance)
         spec = Spec.model_validate_json(files["spec.json"])
-        network = spec.network(unpacked_weights(files[WEIGHTS]))
+        network = spec.network(unpacked_weights(files[WEIGHTS])) if WEIGHTS in files else None
         contours = {name: _contour(files[f"contours/{name}.json"]) for name in provenance["contours"]}
+        readings = {name: _reading(files[f"readings/{name}.json"]) for name in provenance.get("readings", {})}
         history, stale = tuple(json.loads(files["history.json"])), changed_roles(provenance)
     except (ValidationError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = what_is_wrong(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
         raise StoreError(f"{folder}: not a run of this version ({reason})") from None
     if spec.folder != folder.name:
         raise StoreError(f"{folder}: holds the run {spec.folder}; give the folder that name")
-    return Run(spec, network, history, contours, provenance, folder, stale)
+    return Run(spec, network, history, contours, provenance, folder, stale, readings)
+
+
+def _files(folder: Path, provenance: Mapping[str, Any]) -> dict[str, bytes]:
+    """Every file of a run that was not left out, each verified."""
+    left_out = provenance.get(LEFT_OUT, ())
+    return {name: verified(folder, name, d) for name, d in provenance["files"].items() if name not in left_out}
+
+
+def _reading(content: bytes) -> Inside:
+    return TypeAdapter(Inside).validate_python(json.loads(content)["found"])
 
 
 def _contour(content: bytes) -> Contour:
@@ -87,12 +115,24 @@ def either(stores: tuple[Path, ...]) -> tuple[Path, ...]:
     return stores or (paths.store(), paths.SHIPPED)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run lies here: its weights, or the word of its provenance that they were left out."""
+    return (folder / WEIGHTS).exists() or _is_without_weights(folder)
+
+
+def _is_without_weights(folder: Path) -> bool:
+    try:
+        return WEIGHTS in json.loads((folder / "provenance.json").read_bytes())[LEFT_OUT]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def folders(*stores: Path) -> Iterator[Path]:
-    """The folders of the runs, not looked into; the first of equals."""
+    """The folders of the runs; the first of equals."""
     found: dict[str, Path] = {}
     for store in either(stores):
-        for weights in sorted(store.glob(f"*/{WEIGHTS}")):
-            found.setdefault(weights.parent.name, weights.parent)
+        for folder in filter(is_run, sorted(store.glob("*/"))):
+            found.setdefault(folder.name, folder)
     return iter(found.values())
 
 
@@ -104,7 +144,7 @@ def runs(*stores: Path) -> Iterator[Run]:
 def stored(spec: Spec, *stores: Path) -> Run | None:
     """The run of this specification, None where no store has it."""
     for store in either(stores):
-        if (store / spec.folder / WEIGHTS).exists():
+        if is_run(store / spec.folder):
             return load(store / spec.folder)
     return None
 
@@ -136,12 +176,16 @@ def write_run(folder: Path, provenance: Mapping[str, Any], files: Mapping[str, b
         write_whole(folder / name, content)
 
 
-def adopt(run: Run, store: Path) -> None:
-    """Copy a run into another store, where it may grow."""
-    folder = store / run.folder.name
-    files = {name: verified(run.folder, name, digest) for name, digest in run.provenance["files"].items()}
+def adopt(run: Run, store: Path, *, weights: bool = True) -> None:
+    """Copy a run into another store, where it may grow; without its weights it is to be read only."""
+    folder, provenance = store / run.folder.name, run.provenance
+    files = _files(run.folder, provenance)
+    if weights:
+        run.network  # noqa: B018  refuses a run that has none
+    else:
+        files, provenance = {k: v for k, v in files.items() if k != WEIGHTS}, {**provenance, LEFT_OUT: [WEIGHTS]}
     with locked(folder):
-        write_run(folder, run.provenance, files)
+        write_run(folder, provenance, files)
         (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
 
 

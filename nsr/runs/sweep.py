@@ -42,7 +42,7 @@ class Order:
 
     @property
     def jobs(self) -> int:
-        return self.spec.method.epochs + sum(nsr.runs.MEASUREMENTS[name].shape[0] for name in self.measurements)
+        return self.spec.method.epochs + sum(nsr.runs.measurement(name).shape[0] for name in self.measurements)
 
 
 @dataclass

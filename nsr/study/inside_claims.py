@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from statistics import median_low
 from typing import NamedTuple
 
+from nsr.inside import Changes, Inside, Outputs
 from nsr.study.claims.verdict import Case, Claim, Part, Row, Rules, Setting
-from nsr.study.inside import Changes, Inside, Outputs
 from nsr.study.statistics import Estimate
 
 Rung = Mapping[int, Inside]  # by seed
@@ -42,9 +42,9 @@ def ends(ladder: Ladder) -> Ends:
     if len(radii) < 2 or radii[0] != 0:
         raise ValueError(f"a ladder starts at radius 0 and has at least one above it, got {radii}")
     for seed in {seed for rung in ladder.values() for seed in rung}:
-        alike = {(rung[seed].eps, rung[seed].threshold) for rung in ladder.values() if seed in rung}
-        if len(alike) > 1:
-            raise ValueError(f"seed {seed} was measured with several pairs of eps and threshold: {sorted(alike)}")
+        sizes = {rung[seed].eps for rung in ladder.values() if seed in rung}
+        if len(sizes) > 1:
+            raise ValueError(f"seed {seed} was moved by directions of several sizes: {sorted(sizes)}")
     return Ends(ladder[0], ladder[radii[1]] if len(radii) > 2 else {}, ladder[radii[-1]])
 
 
@@ -82,11 +82,17 @@ def smoother(ladder: Ladder, rules: Rules) -> Iterator[Case]:
 
 
 def nearer(ladder: Ladder, rules: Rules) -> Iterator[Case]:
-    """B3: the share of samples near the boundary at the largest radius, less that at 0."""
+    """B3: the share of samples near the boundary at the largest radius, less that at 0.
+
+    Near is what half of the training samples are at radius 0, seed by seed.
+    """
     rungs = ends(ladder)
+    near = {seed: rungs.none[seed].train.median_size for seed in _seeds(rungs)}
     for setting, of in SPLITS.items():
-        share = part("share near the boundary gained", rungs.most, rungs.none, lambda r, of=of: of(r).near, rules)
-        yield Case(setting, (share,), decides=setting is TEST)
+        most, none = ({seed: of(rung[seed]).near(t) for seed, t in near.items()} for rung in (rungs.most, rungs.none))
+        yield Case(
+            setting, (Part("share near the boundary gained", rules.paired(most, none)),), decides=setting is TEST
+        )
 
 
 def less_accurate(ladder: Ladder, rules: Rules) -> Iterator[Case]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, linalg, nn
 from torch.nn import functional as F
 
+from nsr.steps import Convolution
 from nsr.theory import dense_norms
 
 Size = tuple[int, int]  # of the input: H, W
@@ -94,6 +95,21 @@ def spectral(
         lambda x: forward(x, weight), lambda y: adjoint(y, weight), start.to(weight.device), tol, steps
     )
     return (u * forward(v, layer.weight)).sum()
+
+
+def conv2d(K: Tensor, step: Convolution) -> nn.Conv2d:
+    """The layer that applies this step of a network with the kernel K: with K itself, so its norm has K's gradient.
+
+    >>> K = torch.ones(1, 1, 3, 3, requires_grad=True)
+    >>> torch.autograd.grad(linf(conv2d(K, Convolution())), K)[0].sum()
+    tensor(9.)
+    """
+    geometry = {"stride": step.stride, "padding": step.padding, "dilation": step.dilation, "groups": step.groups}
+    out, channels, *size = K.shape
+    layer = nn.Conv2d(channels * step.groups, out, tuple(size), **geometry, bias=False, device="meta")
+    del layer.weight  # a parameter; what takes its place is the tensor that was passed in
+    layer.weight = K
+    return layer
 
 
 def _dense(layer: Tensor | nn.Module, size: Size | None) -> Tensor | nn.Module:

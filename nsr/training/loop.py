@@ -17,6 +17,7 @@ from nsr.attack.offsets import by_neuron
 from nsr.attack.recipes import Ascent
 from nsr.budget import UNIT, Budget
 from nsr.network import Network, Weights
+from nsr.steps import Convolution
 from nsr.training import loss, regularisers
 from nsr.training.methods import Method
 
@@ -79,6 +80,7 @@ def states(
         generator.set_state(state.generator)
         first, history = state.epoch, state.history
     batches = -(-len(x) // method.batch)
+    convolutions = [step for step in network.steps if isinstance(step, Convolution)]
     for epoch in range(first, method.epochs):
         totals: dict[str, float] = {}
         for i, rows in enumerate(torch.randperm(len(x), generator=generator).split(method.batch)):
@@ -94,7 +96,8 @@ def states(
                     f"training diverged: a gradient is NaN or infinite; try a rate below lr={method.lr}"
                 )
             if method.norm_decay > 0:
-                regularisers.step_with_norm_decay(optimiser, W, method.norm, method.norm_decay)
+                decay = method.norm, method.norm_decay
+                regularisers.step_with_norm_decay(optimiser, W, *decay, convolutions)
             else:
                 optimiser.step()
             for name, term in terms.items():

@@ -10,23 +10,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nsr.theory import dense_norms
+from nsr.steps import Convolution
+from nsr.theory import norms
 
 # PAPER: unstated in the text at hand, we chose the momentum that SGD has in most of our rows.
 MOMENTUM = 0.9
-NORMS = {"linf": dense_norms.linf, "l1": dense_norms.l1}
+NORMS = {"linf": norms.linf, "l1": norms.l1}
 
 
-def step_with_norm_decay(optimiser: torch.optim.Optimizer, W: Sequence[Tensor], norm: str, strength: float) -> None:
+def step_with_norm_decay(
+    optimiser: torch.optim.Optimizer,
+    W: Sequence[Tensor],
+    norm: str,
+    strength: float,
+    convolutions: Sequence[Convolution] = (),
+) -> None:
     """Norm decay: h <- gamma h + (1 - gamma) p, then g <- g + (strength / N) h in each of N layers, then the step.
 
     p is the subgradient of the layer's norm: the signs of the row (linf) or column (l1) with the largest sum, 0
-    elsewhere. h lies with the optimiser's own tensors, so a training that goes on finds it again.
+    elsewhere; of a kernel, whose geometry `convolutions` name in order, the signs of what an output (linf) or a pixel
+    (l1) meets. h lies with the optimiser's own tensors, so a training that goes on finds it again.
     """
-    layers = [W_m for W_m in W if W_m.ndim > 1]
-    moving = []
+    layers, geometry, moving = [W_m for W_m in W if W_m.ndim > 1], iter(convolutions), []
     for W_m in layers:
-        (p,) = torch.autograd.grad(NORMS[norm](W_m), W_m)
+        layer = norms.conv2d(W_m, next(geometry)) if W_m.ndim == 4 else W_m
+        (p,) = torch.autograd.grad(NORMS[norm](layer), W_m)
         h = (1 - MOMENTUM) * p + MOMENTUM * optimiser.state[W_m].get("norm_decay", torch.zeros_like(p))
         W_m.grad.add_(h, alpha=strength / len(layers))
         moving.append(h)
