@@ -3,6 +3,7 @@
 Every row is searched twice, by SGD and by Adam, with the same gradient clipping, batch and epochs. Its free numbers lie
 on ladders, and the search climbs them (`nsr.runs.climb`) until every neighbour of the best candidate has been tried and
 none is better: no choice stands at an edge of what was tried. AT, the baseline, is tried at all of five radii besides.
+One number moves at a time, so a trade of one for another that stays above the floor of accuracy is not seen.
 
 Every candidate is trained once, for a few epochs, from one seed that no reported run uses. Of those that classify at
 least `FLOOR` of the validation images the one with the largest joint AUC on validation images wins, under a brief
@@ -236,11 +237,7 @@ def run(
     that lacks a candidate for another reason stands still, and the others go on.
     """
     whole = Report()
-    while True:
-        write(store, out)
-        due = [order for order in orders(store, names) if order.spec.folder not in whole.failed]
-        if not due:
-            return whole
+    while due := [order for order in orders(store, names) if order.spec.folder not in whole.failed]:
         grow(sum(order.jobs for order in due))
         report = sweep.run(due, store, client, watch)
         specs = {order.spec.folder: order.spec for order in due}
@@ -250,6 +247,9 @@ def run(
             else:
                 whole.failed[folder] = reason
         whole.finished += report.finished
+        write(store, out)
+    write(store, out)  # also where nothing was due
+    return whole
 
 
 # the record ---------------------------------------------------------------------------------------------------------
