@@ -113,6 +113,7 @@ class Reading:
 
 
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
+_SCALE_FREE = Attack((replace(STRONG.members[-1], steps=50),))
 TRUTH = replace(SMALL, images=50)  # whom the exact decisions and what they are held against are measured on
 MEASUREMENTS: dict[str, Measurement] = {
     "paper": Measurement(BRIEF, PAPER),
@@ -127,7 +128,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "full": Measurement(FULL, PAPER),
     "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),
     # what the numbers of the methods are chosen by: a brief scale-free attack, and certificates
-    "validation": Measurement(FEW_CELLS, Attack((replace(STRONG.members[-1], steps=50),)), part="validation"),
+    "validation": Measurement(FEW_CELLS, _SCALE_FREE, part="validation"),
+    "validation_own": Measurement(FEW_CELLS, _SCALE_FREE, part="validation", images_per_W=1),
     "validation_certified": Measurement(SMALL, method="linear", part="validation"),
 }
 

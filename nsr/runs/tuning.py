@@ -1,76 +1,107 @@
-"""How the numbers in the table of methods were chosen: on validation images, by one written procedure.
+"""How the numbers in the table of methods are chosen: on validation images, by one written procedure.
 
-Every candidate of a row is trained once, for a few epochs, from one seed that no reported run uses. Of those that
-classify at least `FLOOR` of the validation images (the most accurate one if none does), the one with the largest joint
-AUC on validation images wins, under a brief attack that does not see the network's scale; rows made for certificates
-are chosen by their certified AUC. Test images are never looked at.
+Every row is searched twice, by SGD and by Adam, with the same gradient clipping, batch and epochs. Its free numbers lie
+on ladders, and the search climbs them (`nsr.runs.climb`) until every neighbour of the best candidate has been tried and
+none is better: no choice stands at an edge of what was tried. AT, the baseline, is tried at all of five radii besides.
+One number moves at a time, so a trade of one for another that stays above the floor of accuracy is not seen.
 
-The rule was fixed first, the list of candidates was not: after validation results of the first ones, the setting that
-won for `at` was added to AT+beta, to `joint_at` a smaller input radius, to `jiwp` a higher rate, and the lists of
-`interval`, `awp` and `trades` were replaced before any candidate of theirs had been measured.
+Every candidate is trained once, for a few epochs, from one seed that no reported run uses. Of those that classify at
+least `FLOOR` of the validation images the one with the largest joint AUC on validation images wins, under a brief
+attack that does not see the network's scale. A row made for certificates is chosen by its certified AUC, a row trained
+against weights of each image's own by its AUC under such weights. Test images are never looked at.
+
+Which of the two optimisers is the main one is one choice for all rows: `main_optimiser`. The record holds both.
+
+A record states the procedure that it was made by. Until this search has been run, `data/tuning.json` is that of an
+earlier one with the same rule and a list of candidates for each row. The rule was fixed first, the list was not: after
+validation results of the first ones, the setting that won for `at` was added to AT+beta, to `joint_at` a smaller input
+radius, to `jiwp` a higher rate, and the lists of `interval`, `awp` and `trades` were replaced before any candidate of
+theirs had been measured.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dask.distributed import Client
 
 import nsr.runs
 from nsr import paths
-from nsr.files import write_whole
-from nsr.runs import Run, sweep
+from nsr.files import as_json, parsed, write_whole
+from nsr.runs import TRAINING, Spec, sweep
+from nsr.runs.climb import REACH, Climb, Free, Ladder, Point, follow
+from nsr.runs.code_digest import code_at_first_use
+from nsr.runs.store import CHECKPOINT
 from nsr.runs.sweep import Order, Report, Watch
-from nsr.training import METHODS, Method
+from nsr.training import METHODS, CollapseError, Method
 
-SEED, EPOCHS, FLOOR = 100, 6, 0.95
+SEED, EPOCHS, BATCH, CLIP, FLOOR = 100, 6, 256, 1.0, 0.95
+OPTIMISERS = {"sgd": 0.2, "adam": 0.01}  # with the rate at which the climb of each starts
 TABLE = paths.DATA / "tuning.json"
-MEASURED = ("validation", "validation_certified")
-BY_CERTIFICATES = {"interval"}
+# what is found of a candidate -> the contour whose AUC it is
+WHAT = {"auc": "validation", "certified": "validation_certified", "own": "validation_own"}
 
-_LOW, _HIGH = {"optimiser": "sgd", "lr": 0.1}, {"optimiser": "sgd", "lr": 0.2}
-_ADAM = {"optimiser": "adam", "lr": 0.01}
-_AT = ({**_LOW, "attack_x": 0.2}, {**_HIGH, "attack_x": 0.2}, {**_ADAM, "attack_x": 0.1})
-CANDIDATES: dict[str, Sequence[Mapping[str, float | str]]] = {
-    "standard": [{**_LOW, "lr": 0.05}, _LOW, _HIGH],
-    "weight_perturb": [{**rate, "beta": beta} for rate in (_LOW, _HIGH) for beta in (0.03, 0.1)],
-    "at": [{**rate, "attack_x": eps} for rate in (_LOW, _HIGH, _ADAM) for eps in (0.1, 0.2)],
-    "at_beta_low": [{**setting, "beta": beta} for setting in _AT for beta in (0.001, 0.003)],
-    "at_beta_high": [{**setting, "beta": beta} for setting in _AT for beta in (0.01, 0.03)],
-    "jiwp": [
-        *({**_LOW, "alpha": alpha, "beta": beta} for alpha in (0.0003, 0.001) for beta in (0.03, 0.1)),
-        *({**_HIGH, "alpha": alpha, "beta": 0.03} for alpha in (0.0003, 0.001)),
-    ],
-    "joint_at": [
-        *({**_ADAM, "lr": lr, "attack_x": 0.2, "attack_w": eps} for lr in (0.005, 0.01) for eps in (0.005, 0.01)),
-        *({**_ADAM, "attack_x": 0.1, "attack_w": eps} for eps in (0.005, 0.01)),
-    ],
-    "interval": [
-        {**rate, "xi_x": eps_x, "xi_w": eps_w}
-        for rate in (_HIGH, {"optimiser": "adam", "lr": 0.003})
-        for eps_x, eps_w in ((0.05, 0.001), (0.1, 0.002))
-    ],
-    "awp": [{**_AT[-1], "awp": radius} for radius in (0.005, 0.02)],
-    "trades": [{**_AT[-1], "trades": weight} for weight in (3.0, 6.0)],
+_RATES, _RADII, _WEIGHTS = Ladder((1, 2, 5)), Ladder((1, 1.5, 2, 3, 5)), Ladder((1, 3))
+_AT = {"attack_x": Free(_RADII, 0.1)}
+Found = dict[str, float | None]  # "clean", and the AUCs by their names in WHAT; None where the training collapsed
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched of a row: the free numbers beside the learning rate, and what decides among accurate ones."""
+
+    free: Mapping[str, Free] = field(default_factory=dict)
+    by: str = "auc"
+    row: str = ""  # of METHODS, where it has another name there
+    fixed: Mapping[str, float] = field(default_factory=dict)  # what makes it another row than that one
+    beta_of: str = ""  # a row: beta is a tenth of what was best there, so the search waits for that row's
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What is found of each candidate, whatever it is chosen by."""
+        return tuple(dict.fromkeys(("auc", "certified", self.by)))
+
+
+# One search a row of METHODS; and joint_at_own, which is no row there yet: joint_at with images_per_W=1.
+SEARCHES: dict[str, Search] = {
+    "standard": Search(),
+    "weight_perturb": Search({"beta": Free(_WEIGHTS, 0.03)}),
+    "at": Search({"attack_x": Free(_RADII, 0.1, always=(0.05, 0.1, 0.15, 0.2, 0.3))}),
+    "at_beta_low": Search(_AT, beta_of="at_beta_high"),
+    "at_beta_high": Search({**_AT, "beta": Free(_WEIGHTS, 0.03)}),
+    "jiwp": Search({"alpha": Free(_WEIGHTS, 0.001), "beta": Free(_WEIGHTS, 0.03)}),
+    "joint_at": Search({**_AT, "attack_w": Free(_RATES, 0.01)}),
+    "joint_at_own": Search({**_AT, "attack_w": Free(_RATES, 0.005)}, "own", "joint_at", {"images_per_W": 1}),
+    "interval": Search({"xi_x": Free(_RADII, 0.05), "xi_w": Free(_RATES, 0.001)}, "certified"),
+    "awp": Search({**_AT, "awp": Free(_RATES, 0.02)}),
+    "trades": Search({**_AT, "trades": Free(_WEIGHTS, 3.0)}),
 }
 
 
-def orders(names: Sequence[str] = tuple(CANDIDATES)) -> list[Order]:
-    """Every candidate of these rows, as a run to be had."""
-    return [
-        Order(nsr.runs.spec(name, SEED, **{**change, "epochs": EPOCHS}), MEASURED)
-        for name in names
-        for change in CANDIDATES[name]
-    ]
+# the rule -----------------------------------------------------------------------------------------------------------
 
 
-def run(store: Path, client: Client, watch: Watch = lambda job, done: None) -> Report:
-    """Train and measure every candidate that `store` does not have."""
-    return sweep.run(orders(), store, client, watch)
+def worth(found: Found, by: str, lr: float) -> tuple[int, float]:
+    """How good a candidate is: the larger, the better.
+
+    One that is accurate enough is worth its AUC, and more than any other. Of two others the more accurate is better.
+    One that collapsed is the worst; of two such the slower is better, so that the climb walks to where nets train.
+    """
+    if found["clean"] is None:
+        return 0, -lr
+    if found["clean"] < FLOOR:
+        return 1, found["clean"]
+    return 2, found[by]
+
+
+def main_optimiser(aucs: Mapping[str, Sequence[float]]) -> str:
+    """The optimiser whose chosen candidates, one a row, have the larger mean AUC; the first of equals."""
+    return max(aucs, key=lambda optimiser: fmean(aucs[optimiser]))
 
 
 def procedure() -> dict[str, Any]:
@@ -78,45 +109,201 @@ def procedure() -> dict[str, Any]:
     return {
         "seed": SEED,
         "epochs": EPOCHS,
+        "batch": BATCH,
+        "clip": CLIP,
         "least clean accuracy": FLOOR,
-        "by certificates": sorted(BY_CERTIFICATES),
+        "by certificates": [name for name, search in SEARCHES.items() if search.by == "certified"],
+        "by weights of each image's own": [name for name, search in SEARCHES.items() if search.by == "own"],
+        "most rungs from a start": REACH,
     }
+
+
+# the search, as far as a store has it -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the search of one row by one optimiser has come to: every candidate tried, in their order."""
+
+    name: str
+    optimiser: str
+    climb: Climb
+    fixed: dict[str, float]  # the same for all its candidates
+    found: dict[Point, Found]
+    missing: list[Point]  # what is to be had before it goes on
+    best: Point | None  # where it has ended
+
+    @property
+    def ended(self) -> bool:
+        return self.best is not None
+
+    @property
+    def edges(self) -> list[str]:
+        """The numbers that may be better still: the search has ended at its limit."""
+        return self.climb.edges(self.best) if self.best is not None else []
+
+    @property
+    def chosen(self) -> Found | None:
+        """What was found of the chosen candidate; there is none where all have collapsed, or before the end."""
+        found = self.found.get(self.best)
+        return found if found and found["clean"] is not None else None
+
+    def numbers(self, point: Point) -> dict[str, float | str]:
+        """The numbers of a candidate that are not the same for all rows."""
+        return {"optimiser": self.optimiser, **self.climb.numbers(point), **self.fixed}
+
+    def order(self, point: Point) -> Order:
+        """A candidate as a run to be had."""
+        search = SEARCHES[self.name]
+        common = {"epochs": EPOCHS, "batch": BATCH, "clip": CLIP}
+        spec = nsr.runs.spec(search.row or self.name, SEED, **{**common, **self.numbers(point)})
+        return Order(spec, tuple(WHAT[what] for what in search.measured))
+
+
+def searched(name: str, optimiser: str, store: Path) -> Searched | None:
+    """The search as far as this store has its candidates; None where it waits for that of another row."""
+    search = SEARCHES[name]
+    climb = Climb({"lr": Free(_RATES, OPTIMISERS[optimiser]), **search.free})
+    fixed = dict(search.fixed)
+    if search.beta_of:
+        other = searched(search.beta_of, optimiser, store)
+        if other is None or other.best is None:
+            return None
+        fixed["beta"] = float(f"{other.numbers(other.best)['beta'] / 10:g}")
+    begun = Searched(name, optimiser, climb, fixed, {}, [], None)
+
+    def look(point: Point) -> tuple[int, float] | None:
+        found = _found(begun.order(point).spec, search.measured, store)
+        if found is None:
+            return None
+        begun.found[point] = found
+        return worth(found, search.by, climb.numbers(point)["lr"])
+
+    trail = follow(climb, look)
+    return replace(begun, missing=trail.missing, best=climb.summit(trail.worths) if trail.ended else None)
+
+
+def _found(spec: Spec, measured: Sequence[str], store: Path) -> Found | None:
+    """None where it is not stored, or was computed by other code: then the sweep is to say so."""
+    run = nsr.runs.stored(spec, store)
+    if run is None:
+        return dict.fromkeys(("clean", *measured)) if _has_collapsed(spec, store) else None
+    if run.stale or not {WHAT[what] for what in measured} <= set(run.contours):
+        return None
+    return {
+        "clean": run.history[-1]["validation"],
+        **{what: round(run.contour(WHAT[what]).auc, 4) for what in measured},
+    }
+
+
+def _has_collapsed(spec: Spec, store: Path) -> bool:
+    """Whether its training is known to collapse under the present code."""
+    note = _note(spec, store)
+    return note.exists() and parsed(note).get("code") == code_at_first_use(TRAINING, paths.PACKAGE)
+
+
+def _keep_collapse(spec: Spec, store: Path, reason: str) -> None:
+    """A note in the place of the run, so that it is not trained again when the search is taken up."""
+    write_whole(_note(spec, store), as_json({"reason": reason, "code": code_at_first_use(TRAINING, paths.PACKAGE)}))
+    (store / spec.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _note(spec: Spec, store: Path) -> Path:
+    return store / spec.folder / "collapsed.json"
+
+
+# to go on -----------------------------------------------------------------------------------------------------------
+
+
+def orders(store: Path, names: Sequence[str] = tuple(SEARCHES)) -> list[Order]:
+    """The next round of the searches of these rows, and of those they wait for: every candidate that one lacks."""
+    asked = {*names, *(SEARCHES[name].beta_of for name in names)}
+    found = [searched(name, optimiser, store) for name in SEARCHES if name in asked for optimiser in OPTIMISERS]
+    return [search.order(point) for search in found if search for point in search.missing]
+
+
+def run(
+    store: Path,
+    out: Path,
+    client: Client,
+    *,
+    names: Sequence[str] = tuple(SEARCHES),
+    watch: Watch = lambda job, done: None,
+    grow: Callable[[int], None] = lambda jobs: None,
+) -> Report:
+    """Search these rows to their ends, round by round, the table written to `out` after each.
+
+    `grow` hears how many jobs a round adds. A training that collapses is a result and no failure; the search of a row
+    that lacks a candidate for another reason stands still, and the others go on.
+    """
+    whole = Report()
+    while due := [order for order in orders(store, names) if order.spec.folder not in whole.failed]:
+        grow(sum(order.jobs for order in due))
+        report = sweep.run(due, store, client, watch)
+        specs = {order.spec.folder: order.spec for order in due}
+        for folder, reason in report.failed.items():
+            if reason.startswith(f"{CollapseError.__name__}:"):
+                _keep_collapse(specs[folder], store, reason)
+            else:
+                whole.failed[folder] = reason
+        whole.finished += report.finished
+        write(store, out)
+    write(store, out)  # also where nothing was due
+    return whole
+
+
+# the record ---------------------------------------------------------------------------------------------------------
 
 
 def table(store: Path) -> list[dict[str, Any]]:
     """One record a candidate: its numbers, what was found on the validation images, and whether it was chosen."""
-    return [record for name in CANDIDATES for record in _row(name, store)]
+    return record(store)["candidates"]
 
 
-def _row(name: str, store: Path) -> Iterator[dict[str, Any]]:
-    records = []
-    for change, order in zip(CANDIDATES[name], orders([name]), strict=True):
-        run = nsr.runs.stored(order.spec, store)
-        whole = run is not None and set(MEASURED) <= set(run.contours)
-        found = _found(run) if whole else {"clean": None, "auc": None, "certified": None}
-        records.append({"method": name, "numbers": dict(change), **found, "chosen": False})
-    fit = [r for r in records if r["clean"] is not None]
-    criterion = "certified" if name in BY_CERTIFICATES else "auc"
-    accurate = [r for r in fit if r["clean"] >= FLOOR]
-    if fit:
-        best = max(accurate, key=lambda r: r[criterion]) if accurate else max(fit, key=lambda r: r["clean"])
-        best["chosen"] = True
-    return iter(records)
-
-
-def _found(run: Run) -> dict[str, float]:
+def record(store: Path) -> dict[str, Any]:
+    """The procedure, the searches with how each has ended, their candidates, and the main optimiser once all have."""
+    pairs = [(name, optimiser) for name in SEARCHES for optimiser in OPTIMISERS]
+    found = {pair: searched(*pair, store) for pair in pairs}
+    whole = all(search and search.ended for search in found.values())
     return {
-        "clean": run.history[-1]["validation"],
-        "auc": round(run.contour("validation").auc, 4),
-        "certified": round(run.contour("validation_certified").auc, 4),
+        "procedure": procedure(),
+        "main optimiser": main_optimiser(_aucs(found)) if whole else None,
+        "searches": [_end(*pair, search) for pair, search in found.items()],
+        "candidates": [candidate for search in found.values() if search for candidate in _candidates(search)],
     }
 
 
-def write(store: Path, path: Path = TABLE) -> list[dict[str, Any]]:
-    """The table as JSON, with the procedure beside it."""
-    records = table(store)
-    write_whole(path, (json.dumps({"procedure": procedure(), "candidates": records}, indent=1) + "\n").encode())
-    return records
+def _aucs(found: Mapping[tuple[str, str], Searched]) -> dict[str, list[float]]:
+    """optimiser -> the AUC of each row's chosen candidate, 0 where all have collapsed: one attack for all rows."""
+    aucs: dict[str, list[float]] = {optimiser: [] for optimiser in OPTIMISERS}
+    for (_, optimiser), search in found.items():
+        aucs[optimiser].append(search.chosen["auc"] if search.chosen else 0.0)
+    return aucs
+
+
+def _end(name: str, optimiser: str, search: Searched | None) -> dict[str, Any]:
+    start = search.numbers(search.climb.start) if search else None
+    ended, edges = (search.ended, search.edges) if search else (False, [])
+    return {"method": name, "optimiser": optimiser, "start": start, "ended": ended, "edges": edges}
+
+
+def _candidates(search: Searched) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": search.name,
+            "numbers": search.numbers(point),
+            **found,
+            "chosen": point == search.best and search.chosen is not None,
+        }
+        for point, found in search.found.items()
+    ]
+
+
+def write(store: Path, path: Path = TABLE) -> dict[str, Any]:
+    """The record as JSON."""
+    found = record(store)
+    write_whole(path, as_json(found))
+    return found
 
 
 def recorded(path: Path = TABLE) -> list[dict[str, Any]]:
@@ -124,7 +311,19 @@ def recorded(path: Path = TABLE) -> list[dict[str, Any]]:
     return json.loads(path.read_text())["candidates"]
 
 
-def chosen(path: Path = TABLE) -> dict[str, Method]:
-    """The table of methods as the recorded choice has it."""
-    records = recorded(path)
-    return {r["method"]: replace(METHODS[r["method"]], **r["numbers"]) for r in records if r["chosen"]}
+def chosen(path: Path = TABLE, optimiser: str | None = None) -> dict[str, Method]:
+    """The table of methods as the recorded choice has it: by the main optimiser, or by the one that is named."""
+    known = json.loads(path.read_text())
+    optimiser = optimiser or known.get("main optimiser")
+    if optimiser is None and "searches" in known:  # a record of the first procedure has one choice a row
+        raise ValueError(f"{path}: the search has not ended, so it has no main optimiser yet; nsr tune goes on with it")
+    common = {name: known["procedure"][name] for name in ("batch", "clip") if name in known["procedure"]}
+    return {
+        r["method"]: replace(_row(r["method"]), **common, **r["numbers"])
+        for r in known["candidates"]
+        if r["chosen"] and optimiser in (None, r["numbers"]["optimiser"])
+    }
+
+
+def _row(name: str) -> Method:
+    return METHODS[name] if name in METHODS else METHODS[SEARCHES[name].row]

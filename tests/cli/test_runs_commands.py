@@ -21,6 +21,7 @@ from nsr.study import claims  # noqa: F401  reads the kinds of contours when it 
 
 KINDS = {
     **dict.fromkeys(("paper", "quick", "validation"), tiny.KINDS["paper"]),
+    "validation_own": tiny.KINDS["per_sample"],
     "validation_certified": tiny.KINDS["certified"],
 }
 NET = ("--dataset", "digits", "--sizes", "64,16,10", "--images", 100, "--set", "epochs=2")
@@ -303,15 +304,14 @@ def test_runs_names_the_code_that_made_a_run_stale(own, tmp_path, monkeypatch):
 
 @pytest.fixture
 def scheduler(own, monkeypatch) -> Iterator[str]:
-    """The address of a cluster inside this process; a tuning and a reproduction of two tiny runs each."""
+    """The address of a cluster inside this process; a tuning of tiny runs, and a reproduction of two."""
     numbers = {"dataset": "digits", "sizes": (64, 16, 10), "images": 100}
     names = ("standard", "weight_perturb")
     two = [sweep.Order(runs.spec(name, epochs=1, **numbers), ("quick",)) for name in names]
     monkeypatch.setattr(reproduce, "orders", lambda scale: two)
     monkeypatch.setattr(reproduce, "QUICK", own.parent / "quick.json")
     monkeypatch.setattr(runs, "spec", partial(runs.spec, **numbers))
-    candidates = dict.fromkeys(tuning.CANDIDATES, ()) | {"standard": [{"lr": 0.1}, {"lr": 0.2}]}
-    monkeypatch.setattr(tuning, "CANDIDATES", candidates)
+    monkeypatch.setattr(tuning, "SEARCHES", {name: tuning.SEARCHES[name] for name in names})
     monkeypatch.setattr(tuning, "EPOCHS", 1)
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as there:
         yield there.scheduler_address
@@ -319,21 +319,48 @@ def scheduler(own, monkeypatch) -> Iterator[str]:
 
 def test_tune_prints_and_writes_the_table_of_candidates(scheduler, own, tmp_path):
     words = ("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json")
+    some = nsr(*words, "--only", "standard")
+    assert some.exit_code == 0 and "2 of 4 searches have ended\n" in some.stdout, some.output
     done = nsr(*words)
     assert done.exit_code == 0, done.output
-    first, second = json.loads((tmp_path / "table.json").read_text())["candidates"]
-    assert first["chosen"] != second["chosen"] and done.stdout.count("<- chosen") == 1
-    for record in (first, second):
-        assert f"{100 * record['clean']:.2f}" in done.stdout and f"{record['auc']:.3f}" in done.stdout
-    assert "10/10" in done.stderr and f"written: {tmp_path / 'table.json'}" in done.stdout
-    assert nsr(*words).stdout == done.stdout and len(list(runs.runs(own))) == 2
+    record = json.loads((tmp_path / "table.json").read_text())
+    assert f"4 of 4 searches have ended; the main optimiser is {record['main optimiser']}\n" in done.stdout
+    assert done.stdout.count("<- chosen") == sum(r["chosen"] for r in record["candidates"]) == 4
+    for found in record["candidates"]:
+        assert f"{100 * found['clean']:.2f}" in done.stdout and f"{found['auc']:.3f}" in done.stdout
+    assert f"written: {tmp_path / 'table.json'}" in done.stdout
+    before = len(list(runs.runs(own)))
+    assert nsr(*words).stdout == done.stdout and len(list(runs.runs(own))) == before == len(record["candidates"])
 
 
-def test_tune_lists_a_candidate_that_failed_and_ends_with_1(scheduler, own, tmp_path, monkeypatch):
-    monkeypatch.setitem(tuning.CANDIDATES, "standard", [{"lr": 0.1}, {"lr": 1e30}])
-    done = nsr("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json")
-    assert done.exit_code == 1 and re.search(r"standard .*lr=1e\+30 +failed", done.stdout)
-    assert re.match(r"nsr: failed: standard-100-\w+: CollapseError: ", done.stderr.splitlines()[-1])
+def test_the_bar_of_tune_grows_with_every_round_and_ends_full(scheduler, own, tmp_path):
+    words = ("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json", "--only", "standard")
+    last = re.findall(r"(\d+)/(\d+)", nsr(*words).stderr)[-1]
+    jobs = 5 * len(list(runs.runs(own)))  # an epoch, and two contours of two rows
+    assert last == (str(jobs), str(jobs))
+
+
+def test_tune_shows_what_collapsed_and_ends_with_1_at_the_limit_of_a_ladder(scheduler, own, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "OPTIMISERS", {"sgd": 1e28})  # all within reach diverge
+    words = ("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json", "--only", "standard")
+    done = nsr(*words)
+    assert done.exit_code == 1 and re.search(r"standard .*lr=1e\+28 +collapsed", done.stdout)
+    assert done.stderr.splitlines()[-1] == "nsr: standard by sgd ended at the limit of lr"
+
+
+def test_tune_lists_a_candidate_that_could_not_be_had_and_ends_with_1(scheduler, own, tmp_path):
+    first, *_ = tuning.orders(own, ["standard"])
+    (own / first.spec.folder).mkdir(parents=True)
+    (own / first.spec.folder / "checkpoint.safetensors").write_bytes(b"junk")
+    words = ("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json", "--only", "standard")
+    done = nsr(*words)
+    assert done.exit_code == 1 and "1 of 4 searches have ended" in done.stdout
+    assert re.match(r"nsr: failed: standard-100-\w+: StoreError: .*is damaged", done.stderr.splitlines()[-1])
+
+
+def test_tune_refuses_a_row_that_nobody_searches(own):
+    done = nsr("tune", "--only", "joint")
+    assert done.exit_code == 2 and "unknown method 'joint': choose one of standard, " in done.stderr
 
 
 def reference(store: Path) -> Path:
@@ -388,7 +415,7 @@ def test_each_command_s_help_says_what_it_does_and_is_listed(command):
         "train": ("nsr train at_beta_high --seed 3", "goes on from its last finished epoch", "--set", "--sizes"),
         "contour": ("accuracy over a grid of input and weight radii", "the paper's attack", "relative", "certified"),
         "runs": ("every file checked against its digest", "stale", "Exit code 1"),
-        "tune": ("on validation images", "--scheduler", "--out"),
+        "tune": ("on validation images", "--scheduler", "--out", "--only", "4 hours of one core", "Exit code 1"),
         "reproduce": ("from nothing", "--scale", "--only", "Exit code 1", "tolerance"),
     }
     assert all(words.count(part) for part in teaching[command])

@@ -1,11 +1,9 @@
-"""Claims about tuning and reproduction: the written procedure chooses as it says, and what moved is flagged."""
+"""Claims about reproduction: every method and enough seeds are computed again, and what moved is flagged."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,11 @@ from nsr import paths
 from nsr.contour import Contour
 from nsr.files import StoreError
 from nsr.network import mlp
-from nsr.runs import Run, reproduce, tuning
+from nsr.runs import Run, reproduce
 from nsr.runs.sweep import Order
 from nsr.training import BEYOND, METHODS, PANELS
 
 OURS = Path("ours")
-BOOK = dict(nsr.runs.MEASUREMENTS)  # as it is, for tests have smaller ones
 
 
 def flat(level: float) -> Contour:
@@ -40,74 +37,6 @@ def shelf(monkeypatch) -> dict[tuple[Path, str], Run]:
     found: dict[tuple[Path, str], Run] = {}
     monkeypatch.setattr(nsr.runs, "stored", lambda spec, store: found.get((store, spec.folder)))
     return found
-
-
-# the procedure of the tuning ----------------------------------------------------------------------------------------
-
-STORE = Path("tuning")
-RATES = [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.3}]
-
-
-@pytest.fixture
-def candidates(monkeypatch, shelf):
-    """Three rates of one row; gives a function that says what was found of each (clean, auc, certified)."""
-    monkeypatch.setattr(tuning, "CANDIDATES", {"at": RATES, "interval": RATES})
-
-    def having(name: str, *found: tuple[float, float, float] | None) -> list[dict]:
-        for order, numbers in zip(tuning.orders([name]), found, strict=True):
-            if numbers is not None:
-                clean, auc, certified = numbers
-                run = a_run(order.spec, clean, validation=auc, validation_certified=certified)
-                shelf[STORE, order.spec.folder] = run
-        return [record for record in tuning.table(STORE) if record["method"] == name]
-
-    return having
-
-
-def chosen(records: list[dict]) -> list[float]:
-    return [record["numbers"]["lr"] for record in records if record["chosen"]]
-
-
-def test_of_the_accurate_candidates_the_one_with_the_largest_auc_is_chosen(candidates):
-    assert chosen(candidates("at", (0.96, 0.3, 0.9), (0.95, 0.4, 0.1), (0.94, 0.9, 0.9))) == [0.2]
-
-
-def test_rows_for_certificates_are_chosen_by_certificates(candidates):
-    assert chosen(candidates("interval", (0.96, 0.3, 0.9), (0.95, 0.4, 0.1), (0.94, 0.9, 0.9))) == [0.1]
-
-
-def test_where_none_is_accurate_the_most_accurate_is_chosen(candidates):
-    assert chosen(candidates("at", (0.90, 0.3, 0.3), (0.80, 0.4, 0.4), (0.70, 0.9, 0.9))) == [0.1]
-
-
-def test_a_failed_candidate_is_in_the_table_and_never_chosen(candidates):
-    records = candidates("at", None, (0.96, 0.2, 0.2), None)
-    assert chosen(records) == [0.2] and [r["clean"] for r in records] == [None, 0.96, None]
-    assert chosen(candidates("interval", None, None, None)) == []
-
-
-def test_a_candidate_whose_contours_failed_counts_as_failed(candidates, shelf):
-    (order, *_) = tuning.orders(["at"])
-    shelf[STORE, order.spec.folder] = a_run(order.spec, 0.99, validation=0.9)
-    records = candidates("at", None, (0.96, 0.2, 0.2), None)
-    assert chosen(records) == [0.2] and records[0]["auc"] is None
-
-
-def test_the_choice_is_read_back_as_a_table_of_methods(candidates, tmp_path):
-    candidates("at", (0.96, 0.2, 0.2), None, (0.96, 0.3, 0.3))
-    tuning.write(STORE, tmp_path / "table.json")
-    assert tuning.chosen(tmp_path / "table.json") == {"at": replace(METHODS["at"], lr=0.3)}
-    written = json.loads((tmp_path / "table.json").read_text())
-    assert written["procedure"]["seed"] == tuning.SEED and len(written["candidates"]) == 6
-
-
-def test_tuning_looks_at_validation_images_and_at_a_seed_that_no_result_uses():
-    assert {BOOK[name].part for name in tuning.MEASURED} == {"validation"}
-    assert {order.spec.seed for order in tuning.orders()} == {tuning.SEED}
-    reported = [*reproduce.orders("paper"), *reproduce.orders("quick")]
-    assert tuning.SEED not in {order.spec.seed for order in reported}
-    assert {BOOK[name].part for order in reported for name in order.measurements} == {"test"}
-    assert tuning.CANDIDATES.keys() == METHODS.keys()
 
 
 # what is reproduced -------------------------------------------------------------------------------------------------
@@ -214,19 +143,12 @@ def test_a_changed_shipped_run_is_no_reference(store, monkeypatch):
         reproduce.reference("paper")
 
 
-def test_quick_and_tuning_runs_are_trained_and_measured_for_real(tmp_path, monkeypatch, quick):
-    """One run of each, through the store and back, on a tiny net."""
-    for name in ("quick", "validation", "validation_certified"):
-        kind = tiny.KINDS["certified" if "certified" in name else "paper"]
-        monkeypatch.setitem(nsr.runs.MEASUREMENTS, name, kind)
-    monkeypatch.setattr(nsr.runs, "spec", partial(nsr.runs.spec, **tiny.NET))
-    monkeypatch.setattr(tuning, "EPOCHS", 1)
-    monkeypatch.setattr(tuning, "CANDIDATES", {"standard": [{"lr": 0.1}, {"lr": 0.2}]})
+def test_quick_runs_are_trained_and_measured_for_real(tmp_path, monkeypatch, quick):
+    """One, through the store and back, on a tiny net."""
+    monkeypatch.setitem(nsr.runs.MEASUREMENTS, "quick", tiny.KINDS["paper"])
     monkeypatch.setattr(reproduce, "orders", lambda scale: [Order(tiny.spec(epochs=1), ("quick",))])
-    for order in [*tuning.orders(["standard"]), *reproduce.orders("quick")]:
+    for order in reproduce.orders("quick"):
         nsr.runs.run(order.spec, order.measurements, store=tmp_path)
-    first, second = tuning.table(tmp_path)
-    assert first["chosen"] != second["chosen"] and 0 <= first["auc"] <= 1 and 0 <= first["certified"] <= 1
     reproduce.write_reference(tmp_path, quick)
     found = reproduce.compare(reproduce.numbers("quick", tmp_path), reproduce.reference("quick"))
     assert [agreement.agrees for agreement in found] == [True, True]

@@ -150,8 +150,8 @@ def test_a_row_may_name_every_bound_that_the_loss_knows():
     assert set(get_args(get_type_hints(Method)["bound"])) == set(loss.BOUNDS)
 
 
-def test_all_specifications_of_the_book_are_sensible_and_none_shares_a_folder_with_another():
-    orders = [*reproduce.orders("paper"), *reproduce.orders("quick"), *tuning.orders()]
+def test_all_specifications_of_the_book_are_sensible_and_none_shares_a_folder_with_another(tmp_path):
+    orders = [*reproduce.orders("paper"), *reproduce.orders("quick"), *tuning.orders(tmp_path)]
     specs = {order.spec.key: order.spec.folder for order in orders}
     assert len(set(specs.values())) == len(specs)
 
