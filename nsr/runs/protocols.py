@@ -134,6 +134,15 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 
 
+# for networks of the companion papers, of which there are many, and for convolutions, which cost ten times as much
+_FEW = Protocol((0.0, 0.1, 0.2), (0.0, 0.004), (0.0, 0.04), images=500)
+_FEW_TRUTH = Protocol((0.0, 0.02, 0.04, 0.06), (0.0, 0.0016), (0.0, 0.02), images=50)
+MEASUREMENTS |= {
+    "few": Measurement(_FEW, STRONG),
+    "coarse": Measurement(FEW_CELLS, STRONG),
+    "coarse_own": Measurement(replace(FEW_CELLS, images=200), STRONG, images_per_W=1),
+    "exact_few": Measurement(_FEW_TRUTH, method="exact", seconds=3.0),
+}
 READINGS = {"inside": Reading(eps=0.1)}
 
 
