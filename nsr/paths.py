@@ -12,6 +12,7 @@ ROOT = PACKAGE.parent
 DATA = ROOT / "data"
 CHAPTERS = ROOT / "chapters"
 SHIPPED = DATA / "runs"
+COMPANIONS = DATA / "companions"  # the runs of `nsr.runs.companions`, most of them without their weights
 BUILD = ROOT / "_build"
 
 

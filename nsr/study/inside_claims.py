@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from statistics import median_low
 from typing import NamedTuple
 
@@ -179,13 +180,26 @@ CLAIMS = (
 
 
 def ledger(ladder: Ladder, rules: Rules = RULES) -> dict[str, Row]:
-    """Every claim decided by this ladder, {training radius: {seed: Inside}}.
-
-    >>> from nsr.study.inside import Moments
-    >>> def rung(c):
-    ...     out = Outputs(Moments(c, 0.0), Moments(c, 0.0), c, 1 - c, c, c)
-    ...     return {seed: Inside(out, out, (), (Moments(c, 0.0),), (Moments(c, 0.0),), 0.1, 0.5) for seed in range(3)}
-    >>> {name: row.verdict for name, row in ledger({0: rung(0.9), 0.1: rung(0.8)}).items()}
-    {'B1': 'reproduced', 'B2': 'reproduced', 'B3': 'reproduced', 'B4': 'reproduced', 'B5': 'open'}
-    """
+    """Every claim decided by this ladder, {training radius: {seed: Inside}}."""
     return {claim.name: Row(claim, rules, tuple(claim.cases(ladder, rules))) for claim in CLAIMS}
+
+
+def over(ladders: Mapping[str, Ladder], rules: Rules = RULES) -> dict[str, Row]:
+    """Every claim decided by the first of these ladders, by what the training attacks; the others stand beside it."""
+    first = next(iter(ladders))
+    return {
+        claim.name: Row(
+            claim,
+            rules,
+            tuple(
+                replace(
+                    case,
+                    setting=replace(case.setting, training=f"attacked {name}"),
+                    decides=case.decides and name == first,
+                )
+                for name, ladder in ladders.items()
+                for case in claim.cases(ladder, rules)
+            ),
+        )
+        for claim in CLAIMS
+    }

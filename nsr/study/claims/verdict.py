@@ -46,9 +46,11 @@ class Setting:
     scope: str = ""  # whom one weight set of the attacker serves, if not all images
     training: str = ""  # what differs from the table of methods
     question: str = ""
+    data: str = ""  # the data set and the network, if not those of the first paper's runs
 
     def __str__(self) -> str:
-        return ", ".join(part for part in (self.attack, self.radii, self.scope, self.training, self.question) if part)
+        parts = (self.attack, self.radii, self.scope, self.training, self.question, self.data)
+        return ", ".join(part for part in parts if part)
 
 
 FACTORS = {
@@ -57,6 +59,7 @@ FACTORS = {
     "scope": "whom one weight attack serves",
     "training": "how the nets were trained",
     "question": "what is asked",
+    "data": "the data and the network",
 }
 
 

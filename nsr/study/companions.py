@@ -1,0 +1,88 @@
+"""The runs of the companion papers as ladders: by what stands on a rung, then by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import nsr.runs
+from nsr import paths
+from nsr.contour import Contour
+from nsr.inside import Inside
+from nsr.runs import Run, companions
+from nsr.study.statistics import Estimate, estimate, paired
+
+Rung = Mapping[int, Run]  # by seed
+Ladder = Mapping[float, Rung]  # by strength or radius; 0 is Standard
+Read = Callable[[Run], float]
+
+PLACES: dict[str, dict[str, str]] = {  # the data sets and networks that there are runs of
+    "MNIST, dense": {},
+    "Fashion-MNIST, dense": {"dataset": "fashion-mnist"},
+    "MNIST, convolutional": {"net": "cnn"},
+}
+
+
+def ladder(name: str, place: str = "MNIST, dense", *stores: Path) -> Ladder:
+    """The stored runs of this ladder of radii or strengths; rungs without runs are left out."""
+    steps = {**companions.RADII, **companions.STRENGTHS}[name]
+    by_seed = {seed: companions.rungs(steps, seed, **PLACES[place]) for seed in companions.SEEDS}
+    strengths = next(iter(by_seed.values()))
+    found = {s: _stored({seed: specs[s] for seed, specs in by_seed.items()}, stores) for s in strengths}
+    return {strength: rung for strength, rung in found.items() if rung}
+
+
+def rows(place: str = "MNIST, dense", *stores: Path) -> dict[str, Rung]:
+    """The stored runs of the rows of the table of methods, on the common terms."""
+    specs = {
+        name: {seed: companions.spec(name, seed, **PLACES[place]) for seed in companions.SEEDS}
+        for name in companions.ROWS
+    }
+    found = {name: _stored(by_seed, stores) for name, by_seed in specs.items()}
+    return {name: rung for name, rung in found.items() if rung}
+
+
+def _stored(specs: Mapping[int, nsr.runs.Spec], stores: Sequence[Path]) -> Rung:
+    """What the shipped store has, or the user's own, unless others are named."""
+    where = stores or (paths.COMPANIONS, paths.store())
+    found = {seed: nsr.runs.stored(spec, *where) for seed, spec in specs.items()}
+    return {seed: run for seed, run in found.items() if run}
+
+
+def insides(of: Mapping[float, Rung]) -> dict[float, dict[int, Inside]]:
+    """What was read off the networks of a ladder, where it was."""
+    return {
+        key: {s: run.readings["inside"] for s, run in rung.items() if "inside" in run.readings}
+        for key, rung in of.items()
+    }
+
+
+def values(rung: Rung, read: Read, needs: str) -> dict[int, float]:
+    """A number of each run that has this contour or reading, by seed."""
+    return {seed: read(run) for seed, run in rung.items() if needs in run.contours or needs in run.readings}
+
+
+def over_seeds(rung: Rung, read: Read, needs: str) -> Estimate | None:
+    """The same as a mean with its interval."""
+    found = values(rung, read, needs)
+    return estimate(found.values()) if found else None
+
+
+def more(first: Rung, second: Rung, read: Read, needs: str) -> Estimate | None:
+    """first - second, seed by seed."""
+    return paired(values(first, read, needs), values(second, read, needs))
+
+
+def of_contour(kind: str, read: Callable[[Contour], float]) -> Read:
+    """A number that is read off one kind of contour of a run."""
+    return lambda run: read(run.contour(kind))
+
+
+def accuracy(run: Run) -> float:
+    """Clean accuracy on all test images."""
+    return run.readings["inside"].test.accuracy
+
+
+def validation(rung: Rung) -> float:
+    """The mean validation accuracy at the end of the training, by which a rung may be chosen."""
+    return sum(run.history[-1]["validation"] for run in rung.values()) / len(rung)
