@@ -10,17 +10,12 @@ from nsr import paths
 from nsr.contour import Contour
 from nsr.inside import Inside
 from nsr.runs import Run, companions
+from nsr.runs.companions import PLACES
 from nsr.study.statistics import Estimate, estimate, paired
 
 Rung = Mapping[int, Run]  # by seed
 Ladder = Mapping[float, Rung]  # by strength or radius; 0 is Standard
 Read = Callable[[Run], float]
-
-PLACES: dict[str, dict[str, str]] = {  # the data sets and networks that there are runs of
-    "MNIST, dense": {},
-    "Fashion-MNIST, dense": {"dataset": "fashion-mnist"},
-    "MNIST, convolutional": {"net": "cnn"},
-}
 
 
 def ladder(name: str, place: str = "MNIST, dense", *stores: Path) -> Ladder:
