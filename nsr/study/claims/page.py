@@ -66,8 +66,11 @@ def _part_record(part: Part) -> dict[str, Any]:
 
 
 def markdown(rows: Mapping[str, Row]) -> str:
-    """The ledger as one compact table: claim, verdict, and the number that tells in the paper's own setting."""
-    lines = ["| | the paper's claim | verdict | the number that tells, in the paper's setting |", "|---|---|---|---|"]
+    """The ledger as one compact table: claim, verdict, and one difference of its test in the paper's own setting."""
+    lines = [
+        "| | the paper's claim | verdict | one difference of its test, in the paper's setting |",
+        "|---|---|---|---|",
+    ]
     for name, row in rows.items():
         lines.append(f"| {name} | {row.claim.title} | **{row.words}**{_seen(row)} | {number(row.cases[0].telling)} |")
     return "\n".join(lines) + "\n"
