@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nsr import data, paths, training
 from nsr.data import Split
-from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable
+from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable, sha256, write_whole
 from nsr.network import Weights
 from nsr.runs.checkpoint import read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.circumstances import circumstances
@@ -27,6 +27,7 @@ from nsr.runs.store import (
     CHECKPOINT,
     WEIGHTS,
     Run,
+    is_without_weights,
     load,
     packed_weights,
     read_provenance,
@@ -132,8 +133,15 @@ def _keep_epoch(folder: Path, spec: Spec, state: State, by: dict[str, Any]) -> N
         "history.json": as_json(numbers),
         WEIGHTS: packed_weights(state.W),
     }
-    write_run(folder, {"training": {**by, "seconds": seconds}, "contours": {}}, files)
+    if _are_those_left_out(folder, files[WEIGHTS]):
+        write_whole(folder / WEIGHTS, files[WEIGHTS])  # all that was found of them stands
+    else:
+        write_run(folder, {"training": {**by, "seconds": seconds}, "contours": {}}, files)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _are_those_left_out(folder: Path, weights: bytes) -> bool:
+    return is_without_weights(folder) and read_provenance(folder)["files"].get(WEIGHTS) == sha256(weights)
 
 
 def _keep_piece(folder: Path, name: str, rows: list[Any], by: dict[str, Any]) -> None:
