@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -406,17 +407,8 @@ def test_a_dense_network_written_as_convolutions_has_the_dense_readings():
     x = images(channels=1)
     network = Network.from_module(convolutions, x)
     assert network.steps and not network.is_dense
-    first, second = (asdict(whole(net, z)) for net, z in ((dense, x.flatten(1)), (network, x)))
-    flat = [np.hstack([np.ravel(part) for part in _leaves(each)]) for each in (first, second)]
-    assert len(flat[0]) > 200 and flat[0] == pytest.approx(flat[1])
-
-
-def _leaves(value: object) -> Iterator[float]:
-    if isinstance(value, dict | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(part)
-    else:
-        yield value
+    first, second = (tiny.leaves(asdict(whole(net, z))) for net, z in ((dense, x.flatten(1)), (network, x)))
+    assert len(first) > 200 and first == pytest.approx(second)
 
 
 def test_a_float32_network_is_unrolled_in_float64():

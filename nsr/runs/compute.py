@@ -27,6 +27,7 @@ from nsr.runs.store import (
     CHECKPOINT,
     WEIGHTS,
     Run,
+    adopt,
     is_without_weights,
     load,
     packed_weights,
@@ -42,10 +43,10 @@ from nsr.training import CollapseError, Method, State
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work on one run: an epoch of training, a row of cells of a contour, or the plane of one image."""
+    """A piece of work on one run: an epoch of training, a row of cells of a contour, an image's plane, a reading."""
 
     spec: Spec
-    what: str  # "training", or the name of a contour
+    what: str  # "training", or the name of a contour or a reading
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
 
@@ -72,7 +73,8 @@ def run(
     store: Path | None = None,
     watch: Callable[[Job, Any], None] = lambda job, value: None,
 ) -> Run:
-    """The run of this specification with these contours: a stored one that is complete and not stale, else computed.
+    """The run of this specification with these contours and readings: a stored one that is complete, with its weights,
+    and not stale, else computed.
 
     What is computed goes into `store`, the user's own by default, piece by piece; `watch` sees each piece.
     """
@@ -84,6 +86,8 @@ def run(
     store = store or paths.store()
     refuse_stale(store, spec)
     refuse_unwritable(store)
+    if found and not (found.has_weights or found.stale or stored(spec, store)):
+        adopt(found, store, weights=False)  # what is known of it stands if it is trained to the same weights
     while job := next_job(store, spec, measurements):
         value, by = job.result()
         keep(store, job, value, by)
@@ -92,7 +96,7 @@ def run(
 
 
 def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None:
-    """What the run lacks next, None if nothing; the contours in the order of `measurements`."""
+    """What the run lacks next, None if nothing; contours and readings in the order of `measurements`."""
     folder = store / spec.folder
     if not (folder / WEIGHTS).exists():
         return Job(spec, "training", train_epoch, (spec, read_checkpoint(folder, spec)))

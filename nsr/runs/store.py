@@ -200,7 +200,8 @@ def adopt(run: Run, store: Path, *, weights: bool = True) -> None:
         if not weights and (folder / WEIGHTS).exists():
             raise StoreError(f"{folder}: is there already, with its weights; remove it first")
         write_run(folder, provenance, files)
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
+        if weights:
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
