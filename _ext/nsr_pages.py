@@ -10,6 +10,7 @@ from pathlib import Path
 
 import plotly
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -143,6 +144,31 @@ def _grid(what: Measurement) -> tuple[str, str, str]:
     return f"{len(x)}, up to {x[-1]:g}", f"{len(w)}, up to {w[-1]:g}{unit}", f"{what.protocol.images:,}, {what.part}"
 
 
+class Verdicts(SphinxDirective):
+    """A card for each claim of the ledger: what it says, the paper's number beside ours, the verdict, and a link.
+
+    The claims of a paper are those that begin with its letter.
+    """
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        ledger = Path(self.env.srcdir, "data", "claims.json")
+        self.env.note_dependency(str(ledger))
+        claims = [c for c in json.loads(ledger.read_text())["claims"] if c["name"].startswith(self.arguments[0])]
+        return [nodes.container("", *map(self._card, claims), classes=["nsr-verdicts"])]
+
+    def _card(self, claim: dict) -> nodes.container:
+        target = {"refdomain": "std", "reftype": "ref", "reftarget": f"claim-{claim['name'].lower()}", "refexplicit": True}
+        link = addnodes.pending_xref("", nodes.inline(text=claim["name"]), refdoc=self.env.docname, **target)
+        verdict = nodes.inline(text=claim["verdict"], classes=["nsr-verdict"])
+        head = nodes.paragraph("", "", nodes.strong("", "", link), nodes.Text(" "), verdict)
+        on = f"On {' and on '.join(claim['depends on'])}. " if claim["depends on"] else ""
+        paper = f"The paper: {claim['the paper\'s number']}. Ours: " if claim["the paper's number"] else ""
+        told = [nodes.paragraph(text=claim["title"]), nodes.paragraph(text=f"{on}{paper}{claim['one difference']}")]
+        return nodes.container("", head, *told, classes=[f"nsr-{claim['verdict'].replace(' ', '-')}"])
+
+
 def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> nodes.table:
     """The first cell of every row stands in letters of one width, and so does what a cell has between backticks."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(head))
@@ -171,4 +197,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("paper-tags", PaperTags)
     app.add_directive("stored-runs", StoredRuns)
     app.add_directive("measurements", Measurements)
+    app.add_directive("verdicts", Verdicts)
     return {"parallel_read_safe": True}

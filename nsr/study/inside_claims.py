@@ -180,7 +180,15 @@ CLAIMS = (
 
 
 def ledger(ladder: Ladder, rules: Rules = RULES) -> dict[str, Row]:
-    """Every claim decided by this ladder, {training radius: {seed: Inside}}."""
+    """Every claim decided by this ladder, {training radius: {seed: Inside}}.
+
+    >>> from nsr.inside import LEVELS, Moments
+    >>> def rung(c):
+    ...     out, changes = Outputs(Moments(c, 0.0), Moments(c, 0.0), c, c, c, tuple(c * LEVELS)), (Moments(c, 0.0),)
+    ...     return {seed: Inside(out, out, (), (), (), changes, changes, 0.1) for seed in range(3)}
+    >>> {name: row.verdict for name, row in ledger({0: rung(0.9), 0.1: rung(0.8)}).items()}
+    {'B1': 'reproduced', 'B2': 'reproduced', 'B3': 'reproduced', 'B4': 'reproduced', 'B5': 'open'}
+    """
     return {claim.name: Row(claim, rules, tuple(claim.cases(ladder, rules))) for claim in CLAIMS}
 
 

@@ -45,8 +45,11 @@ def _record(row: Row, second: Row) -> dict[str, Any]:
     cases = [_case_record(case, row.rules) for case in row.cases]
     return {
         **words,
+        "the paper's number": row.claim.number,
         "test": row.test,
         **found,
+        "in words": row.words,
+        "one difference": number(row.cases[0].telling),
         f"by the {second.rules.interval} interval": second.words,
         "cases": cases,
     }

@@ -125,6 +125,7 @@ class Claim:
     test: str
     cases: Callable[[Any, Rules], Iterator[Case]]  # from what it is measured on: runs, or a ladder
     universal: bool = False  # examples can refute it, and never show it
+    number: str = ""  # what the paper reports, where it reports a number
 
 
 @dataclass(frozen=True)
