@@ -153,18 +153,26 @@ class Verdicts(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        ledger = Path(self.env.srcdir, "data", "claims.json")
-        self.env.note_dependency(str(ledger))
-        claims = [c for c in json.loads(ledger.read_text())["claims"] if c["name"].startswith(self.arguments[0])]
+        claims = []
+        for name in ("claims.json", "companion_claims.json"):
+            ledger = Path(self.env.srcdir, "data", name)
+            self.env.note_dependency(str(ledger))
+            claims += [c for c in json.loads(ledger.read_text())["claims"] if c["name"].startswith(self.arguments[0])]
         return [nodes.container("", *map(self._card, claims), classes=["nsr-verdicts"])]
 
     def _card(self, claim: dict) -> nodes.container:
-        target = {"refdomain": "std", "reftype": "ref", "reftarget": f"claim-{claim['name'].lower()}", "refexplicit": True}
+        target = {
+            "refdomain": "std",
+            "reftype": "ref",
+            "reftarget": f"claim-{claim['name'].lower()}",
+            "refexplicit": True,
+        }
         link = addnodes.pending_xref("", nodes.inline(text=claim["name"]), refdoc=self.env.docname, **target)
         verdict = nodes.inline(text=claim["verdict"], classes=["nsr-verdict"])
         head = nodes.paragraph("", "", nodes.strong("", "", link), nodes.Text(" "), verdict)
         on = f"On {' and on '.join(claim['depends on'])}. " if claim["depends on"] else ""
-        paper = f"The paper: {claim['the paper\'s number']}. Ours: " if claim["the paper's number"] else ""
+        reported = claim["the paper's number"]
+        paper = f"The paper: {reported}. Ours: " if reported else ""
         told = [nodes.paragraph(text=claim["title"]), nodes.paragraph(text=f"{on}{paper}{claim['one difference']}")]
         return nodes.container("", head, *told, classes=[f"nsr-{claim['verdict'].replace(' ', '-')}"])
 

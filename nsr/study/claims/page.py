@@ -34,9 +34,18 @@ def to_json(runs: Runs | None = None, rules: Rules | None = None) -> str:
             kind: {name: len(select.having(group, kind)) for name, group in runs.items()} for kind in numbers.CONTOURS
         },
         "stale": sorted(run.folder.name for run in numbers.used(runs) if run.stale),
-        "claims": [_record(row, second[name]) for name, row in ledger(runs, rules).items()],
+        "claims": records(ledger(runs, rules), second),
     }
+    return as_text(content)
+
+
+def as_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def records(rows: Mapping[str, Row], second: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """One record a claim; `second` are the rows by the other interval."""
+    return [_record(row, second[name]) for name, row in rows.items()]
 
 
 def _record(row: Row, second: Row) -> dict[str, Any]:
