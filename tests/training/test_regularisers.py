@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nsr import cnn, cnn_init, training
-from nsr.network import mlp, mlp_init
+from nsr.network import Network, mlp, mlp_init
 from nsr.steps import Convolution
 from nsr.theory import norms
 from nsr.training import METHODS, Method, regularisers
@@ -117,9 +117,12 @@ def test_norm_decay_of_kernels_is_its_formula_over_many_steps(norm, kind):
         torch.testing.assert_close(W_m.detach(), V_m)
 
 
-def test_singular_values_of_kernels_are_not_cut():
-    with pytest.raises(ValueError, match="singular values are cut of dense layers: a convolution's hang on") as refused:
-        regularisers.clip_singular_values([torch.eye(2), torch.ones(1, 1, 3, 3)], 0.5)
+@pytest.mark.parametrize("change", [{"norm_decay": 0.1}, {"most_singular": 0.5}])
+def test_kernels_that_nobody_knows_how_to_apply_are_refused_before_anything_is_trained(change):
+    network = Network.from_module(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2)))
+    method = replace(METHODS["standard"], epochs=1, **change)
+    with pytest.raises(ValueError, match="singular values are cut of dense|how each kernel is applied") as refused:
+        training.fit(network, torch.rand(4, 1, 4, 4), torch.zeros(4).long(), method, generator=torch.Generator())
     assert "\n" not in str(refused.value)
 
 
