@@ -295,3 +295,12 @@ def test_a_run_or_a_contour_that_the_book_has_and_a_store_lacks_is_named(tmp_pat
     shutil.copytree(less, tmp_path / less.name)
     (tmp_path / less.name / "contours" / "paper.json").unlink()
     assert claims.missing(tmp_path) == sorted([gone.name, f"{less.name} paper"])
+
+
+def test_the_matrix_has_every_deciding_test_once() -> None:
+    rows = claims.ledger(made(AS_CLAIMED))
+    found = claims.matrix(rows)
+    cells = [outcome for row in found.values() for outcome in row.values()]
+    assert len(cells) == sum(len(row.outcomes) for row in rows.values())
+    assert found["C2"].keys() == {"paper's attack, absolute radii", "strong attack, absolute radii"}
+    assert {label.split(",")[0] for label in found} == set(rows)

@@ -15,6 +15,7 @@ from nsr.study.claims.page import (
     differences,
     having,
     markdown,
+    matrix,
     number,
     other,
     page,
@@ -36,4 +37,4 @@ __all__ = [
     "ledger",
     "markdown",
 ]
-__all__ += ["mean_contours", "missing", "number", "other", "page", "ranking", "shelf", "to_json", "used"]
+__all__ += ["matrix", "mean_contours", "missing", "number", "other", "page", "ranking", "shelf", "to_json", "used"]

@@ -112,6 +112,20 @@ def _outcome(row: Row, setting: Setting) -> str:
     return case.telling.side if outcome == FAILS else outcome
 
 
+def matrix(rows: Mapping[str, Row]) -> dict[str, dict[str, str]]:
+    """What every deciding test comes to: claim, with what is special about the test -> kind of contour -> outcome."""
+    found: dict[str, dict[str, str]] = {}
+    for name, row in rows.items():
+        for setting, outcome in row.outcomes.items():
+            special = ", ".join(filter(None, (setting.question, setting.training)))
+            where = replace(setting, question="", training="")
+            kinds = (k for k, known in numbers.CONTOURS.items() if where in (known, replace(known, radii="")))
+            kind = next(kinds, None)
+            label = f"{name}, {special}" if special else name
+            found.setdefault(label, {})[str(numbers.CONTOURS[kind]) if kind else "no attack"] = outcome
+    return found
+
+
 def having(rows: Mapping[str, Row], verdict: str) -> str:
     """The claims with this verdict, by name."""
     return ", ".join(name for name, row in rows.items() if row.verdict == verdict) or "none"
