@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nsr.runs
@@ -11,6 +12,9 @@ from nsr.contour import Contour
 from nsr.inside import Inside
 from nsr.runs import Run, companions
 from nsr.runs.companions import PLACES
+from nsr.study import claims
+from nsr.study.claims.verdict import MISSING
+from nsr.study.select import Runs
 from nsr.study.statistics import Estimate, estimate, paired
 
 Rung = Mapping[int, Run]  # by seed
@@ -81,3 +85,38 @@ def accuracy(run: Run) -> float:
 def validation(rung: Rung) -> float:
     """The mean validation accuracy at the end of the training, by which a rung may be chosen."""
     return sum(run.history[-1]["validation"] for run in rung.values()) / len(rung)
+
+
+def shelf(place: str, *stores: Path) -> Runs:
+    """The rows of a place as the ledger of the first paper reads them: coarse contours stand for the strong ones."""
+    renamed = {"paper": "paper", "strong": "coarse", "per_sample": "coarse_own"}
+    found = {}
+    for name, rung in rows(place, *stores).items():
+        seen = [
+            (run, {new: run.contours[old] for new, old in renamed.items() if old in run.contours})
+            for run in rung.values()
+        ]
+        found[name] = tuple(replace(run, contours=contours) for run, contours in seen)
+    return found
+
+
+def elsewhere(shelves: Mapping[str, Runs], kind: str, rules: claims.Rules) -> dict[str, dict[str, str]]:
+    """test of the first paper -> place -> what it comes to under this kind of contour; left out where not measured."""
+    setting = str(claims.CONTOURS[kind])
+    found: dict[str, dict[str, str]] = {}
+    for place, runs in shelves.items():
+        for test, outcomes in claims.matrix(claims.ledger(runs, rules)).items():
+            if outcomes.get(setting, MISSING) != MISSING:
+                found.setdefault(test, {})[place] = outcomes[setting]
+    return found
+
+
+def carried(found: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list[str]]:
+    """The tests that come out alike in all places where they are measured, two at least, and those that do not.
+
+    >>> carried({"C1": {"here": "holds", "there": "holds"}, "C2": {"here": "holds"}})
+    (['C1'], [])
+    """
+    several = {test: set(outcomes.values()) for test, outcomes in found.items() if len(outcomes) > 1}
+    alike = [test for test, outcomes in several.items() if len(outcomes) == 1]
+    return alike, [test for test in several if test not in alike]

@@ -7,7 +7,7 @@ settings disagree; on what, is read off settings that differ in one thing only. 
 its attack with absolute radii, is measured from too few seeds; where another one is, it is named beside the verdict.
 """
 
-from nsr.study.claims.numbers import GAIN, WORDS, mean_contours, missing, ranking, shelf, used
+from nsr.study.claims.numbers import CONTOURS, GAIN, WORDS, mean_contours, missing, ranking, shelf, used
 from nsr.study.claims.page import (
     MARKDOWN,
     SHIPPED,
@@ -26,6 +26,7 @@ from nsr.study.claims.verdict import Rules
 
 __all__ = [
     "CLAIMS",
+    "CONTOURS",
     "GAIN",
     "MARKDOWN",
     "SHIPPED",
