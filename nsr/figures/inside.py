@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nsr.figures import style
 
@@ -40,14 +41,19 @@ def shades(count: int) -> list[tuple[float, ...]]:
     return [tuple(colour) for colour in colormaps["cividis_r"](np.linspace(0.12, 1, count))]
 
 
-def courses(panels: Mapping[str, Courses], radius: str = style.RADIUS_X, columns: int = 2) -> Figure:
-    """Numbers over the radius of the training, a panel a title, a line with intervals a name."""
+def courses(panels: Mapping[str, Courses], shares: Sequence[str] = (), columns: int = 2) -> Figure:
+    """Numbers over the radius of the training, a panel a title, a line with intervals a name.
+
+    The panels named in `shares` have an axis in %.
+    """
     names = list(dict.fromkeys(name for named in panels.values() for name in named))
     figure, axes = style.wrapped(len(panels), columns, (3.3, 2.5), (0.3, 0.5))
     for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         for name, course in named.items():
             _course(ax, course, label=name, **style.look(name, names.index(name)))
-        ax.set(title=title, xlabel=radius)
+        ax.set(title=title, xlabel=f"trained at {style.RADIUS_X}")
+        if title in shares:
+            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     style.legend(figure, 4)
     return figure
 
@@ -83,15 +89,22 @@ def ridges(edges: Sequence[float], filled: Mapping[float, Sequence[float]], near
     return figure
 
 
-def layers(panels: Mapping[str, Mapping[float, Sequence[Interval]]], names: Sequence[str], what: str) -> Figure:
-    """A multiple of what radius 0 has, layer by layer on a logarithmic axis, a line from light to dark a radius."""
+def layers(
+    panels: Mapping[str, Mapping[float | str, Sequence[Interval]]], names: Sequence[str], what: str, key: str = ""
+) -> Figure:
+    """A multiple of what radius 0 has, layer by layer on a logarithmic axis, a line a radius or a name.
+
+    Lines of radii go from light to dark.
+    """
     figure, (axes,) = style.subplots(1, len(panels), (3.6 * len(panels), 3.6), sharey=True)
     for ax, (title, found) in zip(axes, panels.items(), strict=True):
-        for k, (radius, colour) in enumerate(zip(sorted(found), shades(len(found)), strict=True)):
-            low, mean, high = np.array([(at.low, at.mean, at.high) for at in found[radius]]).T
+        for k, (name, line) in enumerate(found.items()):
+            low, mean, high = np.array([(at.low, at.mean, at.high) for at in line]).T
             at = np.arange(len(mean)) + 0.06 * (k - (len(found) - 1) / 2)
-            bars = {"capsize": 2, "color": colour, "marker": style.MARKERS[k % len(style.MARKERS)]}
-            ax.errorbar(at, mean, [mean - low, high - mean], label=f"{radius:g}", **bars)
+            look, label = style.look(str(name), k), str(name)
+            if not isinstance(name, str):
+                look, label = look | {"color": shades(len(found))[k], "linestyle": "-"}, f"{name:g}"
+            ax.errorbar(at, mean, [mean - low, high - mean], label=label, capsize=2, **look)
         ax.axhline(1, color="black", linewidth=0.8)
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:.3g}")
@@ -100,23 +113,29 @@ def layers(panels: Mapping[str, Mapping[float, Sequence[Interval]]], names: Sequ
     _readable(axes[0])
     axes[0].set_ylabel(what)
     style.legend(figure, 6)
-    figure.legends[0].set_title(f"trained at {style.RADIUS_X}")
+    if figure.legends:
+        figure.legends[0].set_title(key or f"trained at {style.RADIUS_X}")
     return figure
 
 
 def _readable(ax: Axes) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten; more of them where these are fewer than three."""
+    """Three ticks or more: at powers of ten, at 1, 2 and 5 times these, or nearer to each other."""
     low, high = ax.get_ylim()
-    for steps in ((1, 2, 5), (1, 1.2, 1.5, 2, 3, 5, 8), np.arange(1, 10, 0.05)):
-        places = [step * 10.0**power for power in range(-6, 4) for step in steps]
-        shown = [place for place in places if low <= place <= high]
-        if len(shown) >= 3:
+    powers = 10.0 ** np.arange(-9, 9)
+    for steps in ((1,), (1, 2, 5), (1, 1.2, 1.5, 2, 3, 5, 8)):
+        places = sorted(step * power for step in steps for power in powers if low <= step * power <= high)
+        if len(places) >= 3:
             break
-    ax.set_yticks(shown)
+    else:
+        places = [place for place in MaxNLocator(5).tick_values(low, high) if low <= place <= high]
+    ax.set_yticks(places)
 
 
-def beside(ladders: Mapping[str, tuple[str, Courses]]) -> Figure:
-    """Ladder -> (name of its radius, quantity -> course): a column a ladder, a row a quantity on one scale."""
+def beside(ladders: Mapping[str, tuple[str, Courses]], shares: Sequence[str] = ()) -> Figure:
+    """Ladder -> (name of its radius, quantity -> course): a column a ladder, a row a quantity on one scale.
+
+    The quantities named in `shares` have an axis in %.
+    """
     quantities = list(next(iter(ladders.values()))[1])
     size = (0.4 + 2.35 * len(ladders), 0.5 + 1.75 * len(quantities))
     figure, axes = style.subplots(len(quantities), len(ladders), size, sharey="row", sharex="col")
@@ -128,6 +147,8 @@ def beside(ladders: Mapping[str, tuple[str, Courses]]) -> Figure:
         column[-1].tick_params(axis="x", labelsize=8)
     for ax, quantity in zip(axes[:, 0], quantities, strict=True):
         ax.set_ylabel(quantity)
+        if quantity in shares:
+            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
