@@ -41,19 +41,19 @@ def shades(count: int) -> list[tuple[float, ...]]:
     return [tuple(colour) for colour in colormaps["cividis_r"](np.linspace(0.12, 1, count))]
 
 
-def courses(panels: Mapping[str, Courses], shares: Sequence[str] = (), columns: int = 2) -> Figure:
+def courses(panels: Mapping[str, Courses], shares: Sequence[str] = ()) -> Figure:
     """Numbers over the radius of the training, a panel a title, a line with intervals a name.
 
     The panels named in `shares` have an axis in %.
     """
     names = list(dict.fromkeys(name for named in panels.values() for name in named))
-    figure, axes = style.wrapped(len(panels), columns, (3.3, 2.5), (0.3, 0.5))
+    figure, axes = style.wrapped(len(panels), 2, (3.3, 2.5), (0.3, 0.5))
     for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         for name, course in named.items():
             _course(ax, course, label=name, **style.look(name, names.index(name)))
         ax.set(title=title, xlabel=f"trained at {style.RADIUS_X}")
         if title in shares:
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            _in_percent(ax)
     style.legend(figure, 4)
     return figure
 
@@ -63,6 +63,13 @@ def _course(ax: Axes, course: Course, **look: object) -> None:
     low, mean, high = np.array([(at.low, at.mean, at.high) for at in course.values()]).T
     ax.errorbar(list(course), mean, [mean - low, high - mean], capsize=3, **look)
     ax.set_xticks(list(course), [f"{radius:g}" for radius in course])
+
+
+def _in_percent(ax: Axes) -> None:
+    """Shares as %; what an interval has below 0 or above 1 is cut off."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, -0.03), min(high, 1.03))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def ridges(edges: Sequence[float], filled: Mapping[float, Sequence[float]], near: float, **lines: Mapping) -> Figure:
@@ -148,7 +155,7 @@ def beside(ladders: Mapping[str, tuple[str, Courses]], shares: Sequence[str] = (
     for ax, quantity in zip(axes[:, 0], quantities, strict=True):
         ax.set_ylabel(quantity)
         if quantity in shares:
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            _in_percent(ax)
     return figure
 
 
