@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,12 +17,12 @@ RULES = Rules(interval="student")
 
 def ledger(rules: Rules = RULES, *stores: Path) -> dict[str, Row]:
     """Every claim decided by the shipped companion runs, or by those of other stores."""
-    ladders = {name: _radii(name, stores) for name in RADII}
+    ladders = {name: radii(name, *stores) for name in RADII}
     known = norm_claims.measured(data.load("mnist").test, *stores)
     return {**inside_claims.over(ladders, rules), **norm_claims.ledger(known, rules)}
 
 
-def _radii(name: str, stores: Sequence[Path]) -> inside_claims.Ladder:
+def radii(name: str, *stores: Path) -> inside_claims.Ladder:
     """A ladder of radii with all its rungs, also those that have no runs yet."""
     found = companions.insides(companions.ladder(name, "MNIST, dense", *stores))
     return {radius: found.get(radius, {}) for radius in (0.0, *RADII[name])}
