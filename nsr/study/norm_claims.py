@@ -132,7 +132,7 @@ def neither(known: Measured, rules: Rules) -> Iterator[Case]:
             exact=True,
         )
         yield Case(Setting("", "", question="necessary"), (part,))
-    at = known.rows["MNIST, dense"].get("at", {})
+    at = known.rows.get("MNIST, dense", {}).get("at", {})
     parts = tuple(
         Part(f"AT - {name}, accuracy with inputs attacked", more(at, equal(known, name), INPUTS_OF_ROWS, "coarse"))
         for name in REGULARISERS
@@ -142,7 +142,7 @@ def neither(known: Measured, rules: Rules) -> Iterator[Case]:
 
 def equal(known: Measured, name: str) -> Rung:
     """The runs of a regulariser at the strength of equal clean accuracy."""
-    return known.ladders[name, "MNIST, dense"].get(EQUAL[name], {})
+    return known.ladders.get((name, "MNIST, dense"), {}).get(EQUAL[name], {})
 
 
 CLAIMS = (
