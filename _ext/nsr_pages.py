@@ -10,9 +10,11 @@ from pathlib import Path
 
 import plotly
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from nsr.book import choices
 from nsr.figures import play
 from nsr.runs import MEASUREMENTS, Measurement, Spec
 from nsr.study import select
@@ -83,18 +85,25 @@ def _in_comment(lines: list[str], at: int) -> bool:
     return "\n".join(lines[:at]).count('"""') % 2 == 0
 
 
-class PaperTags(SphinxDirective):
-    """A table of the PAPER tags in nsr/: where the code departs from the printed paper or fills a gap in it."""
+class Choices(SphinxDirective):
+    """The table of what the text at hand leaves open: our choices, and what hangs on them."""
 
-    option_spec = {"starting": str}
+    def run(self) -> list[nodes.Node]:
+        for file in (*Path(self.env.srcdir, "nsr").rglob("*.py"), Path(self.env.srcdir, "data", "claims.json")):
+            self.env.note_dependency(str(file))
+        return [_table(choices.HEAD, (16, 18, 17, 18, 19, 12), [choice.row for choice in choices.choices()])]
+
+
+class PaperTags(SphinxDirective):
+    """A table of the PAPER tags in nsr/ that tell where the code departs from the printed paper."""
 
     def run(self) -> list[nodes.Node]:
         rows = []
         for module in sorted(Path(self.env.srcdir, "nsr").rglob("*.py")):
             self.env.note_dependency(str(module))
             for line, text in paper_tags(module.read_text()):
-                if text.startswith("unstated") == (self.options.get("starting") == "unstated"):
-                    rows.append((f"{module.relative_to(self.env.srcdir)}:{line}", text))
+                if not text.startswith("unstated"):
+                    rows.append((f"`{module.relative_to(self.env.srcdir)}:{line}`", text))
         return [_table(("Where", "What"), (30, 70), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
 
@@ -111,7 +120,7 @@ class StoredRuns(SphinxDirective):
             commit = (made["training"]["commit"] or "unknown")[:7]
             digest = hashlib.sha256(content).hexdigest()[:8]
             what = f"{spec.method.title}, seed {spec.seed}"
-            rows.append((file.parent.name, what, spec.differs, contours, commit, digest))
+            rows.append((f"`{file.parent.name}`", what, spec.differs, contours, commit, digest))
         head = ("Run", "Method and seed", "Differs from its row in", "Contours", "Commit", "Digest")
         return [_table(head, (24, 18, 20, 20, 9, 9), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
@@ -121,7 +130,7 @@ class Measurements(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(Path(self.env.srcdir, "nsr", "runs", "protocols.py")))
-        rows = [(name, _attacker(what), *_grid(what)) for name, what in MEASUREMENTS.items()]
+        rows = [(f"`{name}`", _attacker(what), *_grid(what)) for name, what in MEASUREMENTS.items()]
         head = ("Name", "What is measured", "Input radii", "Weight radii", "Images")
         return [_table(head, (20, 30, 16, 18, 16), rows)]
 
@@ -143,14 +152,44 @@ def _grid(what: Measurement) -> tuple[str, str, str]:
     return f"{len(x)}, up to {x[-1]:g}", f"{len(w)}, up to {w[-1]:g}{unit}", f"{what.protocol.images:,}, {what.part}"
 
 
+class Verdicts(SphinxDirective):
+    """A card for each claim of the ledger: what it says, the paper's number beside ours, the verdict, and a link.
+
+    The claims of a paper are those that begin with its letter.
+    """
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        claims = []
+        for name in ("claims.json", "companion_claims.json"):
+            ledger = Path(self.env.srcdir, "data", name)
+            self.env.note_dependency(str(ledger))
+            claims += [c for c in json.loads(ledger.read_text())["claims"] if c["name"].startswith(self.arguments[0])]
+        return [nodes.container("", *map(self._card, claims), classes=["nsr-verdicts"])]
+
+    def _card(self, claim: dict) -> nodes.container:
+        target = {
+            "refdomain": "std",
+            "reftype": "ref",
+            "reftarget": f"claim-{claim['name'].lower()}",
+            "refexplicit": True,
+        }
+        link = addnodes.pending_xref("", nodes.inline(text=claim["name"]), refdoc=self.env.docname, **target)
+        verdict = nodes.inline(text=claim["verdict"], classes=["nsr-verdict"])
+        head = nodes.paragraph("", "", nodes.strong("", "", link), nodes.Text(" "), verdict)
+        on = f"On {' and on '.join(claim['depends on'])}. " if claim["depends on"] else ""
+        reported = claim["the paper's number"]
+        paper = f"The paper: {reported}. Ours: " if reported else ""
+        told = [nodes.paragraph(text=claim["title"]), nodes.paragraph(text=f"{on}{paper}{claim['one difference']}")]
+        return nodes.container("", head, *told, classes=[f"nsr-{claim['verdict'].replace(' ', '-')}"])
+
+
 def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> nodes.table:
-    """The first cell of every row stands in letters of one width, and so does what a cell has between backticks."""
+    """What a cell has between backticks stands in letters of one width."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(head))
     group += nodes.thead("", _row(*(nodes.paragraph(text=cell) for cell in head)))
-    group += nodes.tbody(
-        "",
-        *(_row(nodes.paragraph("", "", nodes.literal(text=first)), *map(_words, rest)) for first, *rest in rows),
-    )
+    group += nodes.tbody("", *(_row(*map(_words, row)) for row in rows))
     return nodes.table("", group)
 
 
@@ -168,7 +207,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", quiet_page, priority=900)
     app.connect("build-finished", bring_plotly)
     app.connect("build-finished", bring_networks)
+    app.add_directive("choices", Choices)
     app.add_directive("paper-tags", PaperTags)
     app.add_directive("stored-runs", StoredRuns)
     app.add_directive("measurements", Measurements)
+    app.add_directive("verdicts", Verdicts)
     return {"parallel_read_safe": True}

@@ -37,6 +37,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def leaves(value: object) -> list[float]:
+    """The numbers in nested dictionaries and tuples, in a row."""
+    if not isinstance(value, dict | tuple):
+        return [value]
+    return [number for part in (value.values() if isinstance(value, dict) else value) for number in leaves(part)]
+
+
 def step(store: Path, spec: Spec, *measurements: str) -> None:
     """One epoch or one row of cells more."""
     job = nsr.runs.next_job(store, spec, measurements)

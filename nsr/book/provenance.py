@@ -158,12 +158,15 @@ def _people(made: ROCrate, names: Iterable[str]) -> list[ContextEntity]:
 
 def _run(run: Run) -> dict[str, Any]:
     """What was trained, the key of its specification, the digest of its provenance."""
-    spec, parts = run.spec, [run.provenance["training"], *run.provenance["contours"].values()]
+    spec, known = run.spec, run.provenance
+    parts = [known["training"], *known["contours"].values(), *known.get("readings", {}).values()]
     made = "; ".join(", ".join(sorted({part[what] for part in parts})) for what in ("torch", "hardware"))
-    contours = ", ".join(sorted(run.contours)) or "none"
+    kept = [f"contours: {', '.join(sorted(run.contours)) or 'none'}"]
+    kept += [f"readings: {', '.join(sorted(run.readings))}"] if run.readings else []
+    kept += [] if run.has_weights else ["without its weights"]
     return {
         "name": ", ".join(filter(None, (f"{spec.method.title}, seed {spec.seed}", spec.differs))),
-        "description": f"Trained on {spec.dataset}; contours: {contours}; with torch {made}",
+        "description": f"Trained on {spec.dataset}; {'; '.join(kept)}; with torch {made}",
         "identifier": spec.key,
         "sha256": hashlib.sha256((run.folder / "provenance.json").read_bytes()).hexdigest(),
         "isBasedOn": [{"@id": name} for name in ("nsr/", "data/MNIST/")[: 1 + (spec.dataset == "mnist")]],

@@ -31,6 +31,7 @@ COMMANDS = {
     "run": ("chapters", "Execute one chapter with other parameters"),
     "book": ("chapters", "Rebuild the whole book under one set of parameters"),
     "claims": ("ledger", "Decide the paper's nine claims by stored runs"),
+    "companion-claims": ("ledger", "Decide the claims of the two companion papers"),
     "provenance": ("chapters", "Write codecheck.yml and ro-crate-metadata.json"),
 }
 

@@ -56,7 +56,8 @@ def tune_command(
 @commands.command("reproduce")
 def reproduce_command(
     scale: Annotated[
-        Literal["quick", "paper"], typer.Option(help="quick: minutes; paper: a night on two cores")
+        Literal["quick", "paper", "companions"],
+        typer.Option(help="quick: minutes; paper: a night on two cores; companions: those of two chapters, two hours"),
     ] = "quick",
     store: Annotated[Path, path_option("folder for these runs, apart from all others")] = Path("runs/reproduced"),
     scheduler: Scheduler = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -61,7 +61,8 @@ def train_command(
         nsr train at --set attack_x=0.1 --set epochs=4 --images 10000
 
     A run that is interrupted goes on from its last finished epoch when the same command is given again, and ends in
-    the weights that it would have had. A run that is stored already is shown, not computed again.
+    the weights that it would have had. A run that is stored already is shown, not computed again; one that is stored
+    without its weights is trained.
     """
     with refusals():
         widths = None if sizes is None else _sizes(sizes)
@@ -90,14 +91,18 @@ def contour_command(
     broken or left open, for which tight and own are certificates and the strongest attack on the same images.
 
     A contour that is interrupted goes on from its last finished row of cells, or image. A shipped run is copied into
-    your own store and measured there; only --store data/runs adds to those that are shipped.
+    your own store and measured there; only --store data/runs adds to those that are shipped. A run that is stored
+    without its weights has to be trained again first, by nsr train.
     """
     with refusals():
+        _refuse_readings(kind)
         what = nsr.runs.measurement(kind)
-        chosen = _chosen(run, store)
-        home = store or _home(chosen, kind)
-        with contextlib.closing(tqdm(total=what.shape[0], desc=f"{chosen.folder.name} {kind}", unit=what.unit)) as bar:
-            found = nsr.runs.run(chosen.spec, (kind,), store=home, watch=lambda *_: bar.update())
+        found = _chosen(run, store)
+        if kind not in found.contours or found.stale:
+            _refuse_without_weights(found)
+            home, words = store or _home(found), f"{found.folder.name} {kind}"
+            with contextlib.closing(tqdm(total=what.shape[0], desc=words, unit=what.unit)) as bar:
+                found = nsr.runs.run(found.spec, (kind,), store=home, watch=lambda *_: bar.update())
     shown = found.contour(kind)
     share = "proved robust" if isinstance(shown, Decided) else "accuracy"
     typer.echo(f"{share} (%), one line for each eps_x, {shown.geometry} weight radii from left to right")
@@ -114,7 +119,8 @@ def contour_command(
 def runs_command(store: Store = None) -> None:
     """List the stored runs, the shipped and your own, every file checked against its digest, and what is under way.
 
-    A run is stale when code that decides its numbers has changed since. Exit code 1: a run was refused.
+    A run is stale when code that decides its numbers has changed since. One without weights shows what was found;
+    nsr train has its weights again. Exit code 1: a run was refused.
     """
     refused: list[str] = []
     found = _read(nsr.runs.load, nsr.runs.folders(*stores(store)), refused)
@@ -158,10 +164,21 @@ def _chosen(name: str, store: Path | None) -> Run:
     return nsr.runs.load(folders[0])
 
 
-def _home(run: Run, kind: str) -> Path:
+def _refuse_readings(kind: str) -> None:
+    if kind in nsr.runs.READINGS:
+        raise ValueError(f"{kind!r} is no contour but read off a network: nsr.runs.run(spec, ({kind!r},)) does it")
+
+
+def _refuse_without_weights(run: Run) -> None:
+    """Before a training is begun that nobody asked for; of a stale run the reason is that it is stale."""
+    if not run.stale:
+        run.network  # noqa: B018  raises
+
+
+def _home(run: Run) -> Path:
     """The store to measure a run in: its own, or for a shipped one the user's, which then has a copy of it."""
     lies, own = run.folder.parent, paths.store()
-    if lies == own or run.stale or kind in run.contours:
+    if lies == own or run.stale:
         return lies
     nsr.runs.adopt(run, own)
     typer.echo(f"nsr: {run.folder.name} is a shipped run: copied to {own} and measured there", err=True)
@@ -212,8 +229,15 @@ def _runs_table(found: Sequence[Run]) -> str:
             f"{100 * run.history[-1]['validation']:.2f} %",
             *(f"{run.contour(name).auc:.3f}" if name in run.contours else "-" for name in kinds),
             f"{run.seconds:.0f}",
-            f"stale: {', '.join(run.stale)}" if run.stale else "",
+            "; ".join(_notes(run)),
         )
         for run in found
     ]
     return table(header, rows, words=3)
+
+
+def _notes(run: Run) -> Iterator[str]:
+    if not run.has_weights:
+        yield "without weights"
+    if run.stale:
+        yield f"stale: {', '.join(run.stale)}"

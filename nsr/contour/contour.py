@@ -115,6 +115,18 @@ class Contour:
         columns = [tuple(itertools.accumulate(column, min)) for column in zip(*rows, strict=True)]
         return replace(self, accuracy=tuple(zip(*columns, strict=True)))
 
+    @property
+    def split(self) -> tuple[float, ...]:
+        """One budget divided: from the largest eps_x alone to the largest eps_w alone, the antidiagonal of the grid."""
+        if len(self.grid_x) != len(self.grid_w):
+            raise ValueError(f"a grid of {len(self.grid_x)} x {len(self.grid_w)} radii has no antidiagonal")
+        return tuple(row[k] for k, row in enumerate(reversed(self.accuracy)))
+
+    @property
+    def bend(self) -> tuple[float, ...]:
+        """How far `split` lies above the straight line between its two ends, over radii in even steps."""
+        return tuple(np.subtract(self.split, np.linspace(self.split[0], self.split[-1], len(self.split))).tolist())
+
     def plot(self, axes: Axes | None = None) -> Axes:
         """Lines of equal accuracy over the plane of both radii, for a quick look."""
         import matplotlib.pyplot as plt  # slow to import, and only this needs it
@@ -215,6 +227,23 @@ def _cells(contour: Contour) -> Iterator[Cell]:
 
 def _at(contour: Contour, cell: Cell) -> float:
     return contour.accuracy[cell[0]][cell[1]]
+
+
+def reach(radii: Sequence[float], shares: Sequence[float], level: float = 0.5) -> float:
+    """The radius up to which a falling share is at least `level`: linear in log radius between two measured ones.
+
+    0 where the share is lower at the first radius already, the last radius where it is never lower.
+
+    >>> round(reach((0.01, 0.1, 1.0), (0.9, 0.7, 0.3)), 3)
+    0.316
+    """
+    if len(radii) != len(shares) or any(radius <= 0 for radius in radii):
+        raise ValueError("reach takes radii above 0, and one share for each")
+    at = next((k for k, share in enumerate(shares) if share < level), len(radii))
+    if at in (0, len(radii)):
+        return radii[-1] if at else 0.0
+    passed = (shares[at - 1] - level) / (shares[at - 1] - shares[at])
+    return radii[at - 1] * (radii[at] / radii[at - 1]) ** passed
 
 
 def _mean(values: Sequence[float], grid: Sequence[float]) -> float:

@@ -13,8 +13,13 @@ Rungs = Mapping[str, Sequence[float]]  # what a number was set to -> one AUC a s
 Band = tuple[float, float]
 
 
-def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Band]], measure: str) -> Figure:
-    """AUCs, a panel a ladder, a point a seed; the band says where one more seed of the reference rung would fall."""
+def ladders(
+    panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Band]], measure: str, across: Mapping[str, str]
+) -> Figure:
+    """AUCs, a panel a ladder, a point a seed; the band says where one more seed of the reference rung would fall.
+
+    `across` says in words what the rungs of each ladder are.
+    """
     widths = [len(rungs) + 0.6 for rungs in panels.values()]
     size = (max(7.2, 1.4 + 0.85 * sum(widths)), 3.6)  # the legend has to fit
     figure, (axes,) = subplots(1, len(panels), size, width_ratios=widths, sharey=True)
@@ -25,11 +30,11 @@ def ladders(panels: Mapping[str, Rungs], references: Mapping[str, tuple[str, Ban
         for place, (name, values) in enumerate(rungs.items()):
             own = name == reference
             look = {"marker": "o", "color": BLUE} if own else {"marker": "D", "color": ORANGE}
-            label = "reference rung, one point a seed" if own else "other rungs"
+            label = "reference setting, one point a seed" if own else "other settings"
             ax.plot([place] * len(values), values, linestyle="none", label=label, **look)
             ax.hlines(sum(values) / len(values), place - 0.22, place + 0.22, color=look["color"], linewidth=1.6)
         ax.set_xticks(range(len(rungs)), [name.replace(" ", "\n") for name in rungs])
-        ax.set(title=title, xlim=(-0.6, len(rungs) - 0.4))
+        ax.set(title=title, xlabel=across[title], xlim=(-0.6, len(rungs) - 0.4))
         ax.grid(axis="x", visible=False)
     axes[0].set_ylabel(measure)
     legend(figure, 3)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nsr.figures.style import (
     ACCURACY,
+    BLUE,
     PALETTE,
     RADIUS_W,
     RADIUS_X,
@@ -19,6 +20,8 @@ from nsr.figures.style import (
     heat,
     legend,
     lines,
+    rows,
+    spans,
     subplots,
 )
 
@@ -39,6 +42,20 @@ def split(shares: Sequence[float], named: Curves) -> Figure:
     """Accuracies as one budget goes from the inputs alone (share 0) to the weights alone (share 1)."""
     labels = "share of the budget given to the weights (0: inputs alone, 1: weights alone)", ACCURACY
     return lines(shares, {"": named}, labels, size=(6.2, 4.0), factor=100, top=100)
+
+
+def bends(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Distances in points from the straight line between two single attacks, a row a net, a panel a unit of budget."""
+    names = list(dict.fromkeys(name for found in panels.values() for name in found))
+    figure, (axes,) = subplots(1, len(panels), (4.2 * len(panels), 1.2 + 0.28 * len(names)), sharey=True)
+    for ax, (title, found) in zip(axes, panels.items(), strict=True):
+        at = [names.index(name) for name in found]
+        low, middle, high = zip(*((min(v), sum(v) / len(v), max(v)) for v in found.values()), strict=True)
+        spans(ax, at, low, middle, high, color=BLUE)
+        ax.axvline(0, color="black", linewidth=1)
+        ax.set(title=title, xlabel="above the straight line (points)")
+    rows(axes[0], names)
+    return figure
 
 
 def trajectory(times: Sequence[int], loss: Curves, accuracy: Curves, edges: Mapping[str, float]) -> Figure:

@@ -22,9 +22,9 @@ class Interval(Protocol):
     high: float
 
 
-def planes(contours: Mapping[str, Contour]) -> Figure:
+def planes(contours: Mapping[str, Contour], across: int = 5) -> Figure:
     """Accuracy over both radii, one small panel a title, all on the same axes and colour scale."""
-    figure, grid = style.wrapped(len(contours), 5, (1.48, 2.15), (1.1, 0.2), sharex=True, sharey=True)
+    figure, grid = style.wrapped(len(contours), across, (1.48, 2.15), (1.1, 0.2), sharex=True, sharey=True)
     for ax, (title, contour) in zip(grid.flat, contours.items(), strict=False):
         fill = plane(ax, contour, linewidths=1)
         ax.set_title(title, fontsize=9)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from nsr.contour import Contour
 from nsr.figures.style import MARKERS, PALETTE, RADIUS_W, RADIUS_X, legend, look, rows, spans, subplots
 
 ROW, SPREAD = 0.25, 0.7  # height of a row in inches; share of it that the settings of one difference take
+
+COLORS = {"holds": "#7BC8A4", "does not hold": "#F0A67E", "too few seeds": "0.85"}  # light, to be read through
 
 Drawn = Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float, int]]]]
 
@@ -49,6 +53,26 @@ def _ground(ax: Axes, claims: list[str]) -> None:
         if k % 2:
             first = claims.index(claim)
             ax.axhspan(first - 0.5, first + claims.count(claim) - 0.5, color="0.94", zorder=0)
+
+
+def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
+    """test -> setting -> what it comes to, in words and in colour; an empty cell was not asked for."""
+    columns = list(dict.fromkeys(column for cells in found.values() for column in cells))
+    outcomes = list(dict.fromkeys(outcome for cells in found.values() for outcome in cells.values()))
+    colors = {outcome: color for outcome, color in COLORS.items() if outcome in outcomes}
+    figure, ((ax,),) = subplots(size=(2.6 + 1.4 * len(columns), 1.1 + 0.36 * len(found)))
+    for at, cells in enumerate(found.values()):
+        for column, outcome in cells.items():
+            left = columns.index(column) - 0.5
+            color = colors.get(outcome, "0.85")
+            ax.add_patch(Rectangle((left, at - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=2))
+            ax.text(left + 0.5, at, outcome, ha="center", va="center", fontsize=8, color="black")
+    rows(ax, list(found))
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 18)) for column in columns], fontsize=8)
+    ax.xaxis.tick_top()
+    ax.grid(visible=False)
+    return figure
 
 
 def edges(contours: Mapping[str, Contour]) -> Figure:

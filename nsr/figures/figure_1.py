@@ -1,4 +1,4 @@
-"""The paper's Figure 1, and what its AUCs hang on: the seed, the axes' ranges, who attacks the weights."""
+"""Our Figure 1, and what its AUCs hang on: the seed, the axes' ranges, who attacks the weights."""
 
 from __future__ import annotations
 

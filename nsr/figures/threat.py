@@ -14,18 +14,19 @@ from torch import Tensor
 from nsr.figures.style import BLUE, ORANGE, RADIUS_W, RADIUS_X, curves, heat, subplots
 
 
-def perturbation(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Figure:
-    """Each vector of h * h entries as an image: before, after, and the difference between the two.
+def perturbation(before: Mapping[str, Tensor], after: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """Each vector of h * h entries as an image, and beside it what each attack adds to it, on one scale.
 
-    One row per entry of `before`; `after` has the same keys, which become the names written above the images.
+    One row per entry of `before`; `after` has the same keys, and for each the vector under every attack.
     """
-    figure, rows = subplots(len(before), 3, (6.6, 2.35 * len(before)))
-    for axes, (name, old), new in zip(rows, before.items(), after.values(), strict=True):
-        low, high = torch.stack([old, new]).aminmax()
-        _image(axes[0], old, f"{name} clean", (low, high))
-        _image(axes[1], new, f"{name} perturbed", (low, high))
-        widest = (new - old).abs().max().clamp(min=torch.finfo(old.dtype).tiny)
-        _image(axes[2], new - old, "difference", (-widest, widest))
+    columns = 1 + max(map(len, after.values()))
+    figure, rows = subplots(len(before), columns, (2.2 * columns, 2.35 * len(before)))
+    for axes, (name, old) in zip(rows, before.items(), strict=True):
+        _image(axes[0], old, f"{name} clean", old.aminmax())
+        moved = {attack: new - old for attack, new in after[name].items()}
+        widest = torch.stack([*moved.values()]).abs().max().clamp(min=torch.finfo(old.dtype).tiny)
+        for ax, (attack, change) in zip(axes[1:], moved.items(), strict=True):
+            _image(ax, change, f"difference,\n{attack}", (-widest, widest))
     return figure
 
 

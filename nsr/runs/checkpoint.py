@@ -21,7 +21,7 @@ from nsr.files import StoreError, sha256, write_whole
 from nsr.runs.code_digest import code_at_first_use
 from nsr.runs.protocols import MEASUREMENTS, deciding
 from nsr.runs.specification import Spec
-from nsr.runs.store import CHECKPOINT, WEIGHTS, either, in_order, named, read_provenance
+from nsr.runs.store import CHECKPOINT, WEIGHTS, either, in_order, is_without_weights, named, read_provenance
 from nsr.training import State
 
 
@@ -94,9 +94,16 @@ def under_way(*stores: Path) -> Iterator[Path]:
     """The folders in which something is unfinished, not looked into."""
     for store in either(stores):
         for folder in sorted(path for path in store.glob("[!.]*") if path.is_dir()):
-            signs = [folder / name for name in (CHECKPOINT, "spec.json", "provenance.json")]  # of the folder of a run
-            if any(path.exists() for path in (_unfinished(folder) if (folder / WEIGHTS).exists() else signs)):
+            if any(path.exists() for path in _signs(folder)):
                 yield folder
+
+
+def _signs(folder: Path) -> list[Path]:
+    """What shows that something is unfinished here; in a folder that is no run, anything of a run."""
+    if (folder / WEIGHTS).exists():
+        return _unfinished(folder)
+    names = (CHECKPOINT,) if is_without_weights(folder) else (CHECKPOINT, "spec.json", "provenance.json")
+    return [folder / name for name in names]
 
 
 def how_far(folder: Path) -> str:

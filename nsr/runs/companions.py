@@ -8,10 +8,13 @@ looked at (appendix, protocol).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import nsr.runs
+from nsr import paths
 from nsr.runs.specification import Spec
+from nsr.runs.store import adopt, is_run, load
 from nsr.runs.sweep import Order
 from nsr.training import PANELS
 
@@ -55,6 +58,11 @@ OF_KERNELS: dict[str, tuple[float, ...]] = {"norm decay, l_inf": (0.03, 0.3), "w
 ROWS = (*PANELS, "joint_at", "trades")  # with the radii and weights of terms that the table of methods has
 DECIDED = ("standard", "at", "joint_at")  # those of them that the convolutional network is trained by
 
+PLACES: dict[str, dict[str, str]] = {  # the data sets and networks that there are runs of
+    "MNIST, dense": {},
+    "Fashion-MNIST, dense": {"dataset": "fashion-mnist"},
+    "MNIST, convolutional": {"net": "cnn"},
+}
 INSIDE, JOINT = ("inside",), ("inside", "paper", "coarse", "coarse_own")
 
 
@@ -80,7 +88,7 @@ def orders() -> list[Order]:
         for name, ladder in STRENGTHS.items():
             found += [Order(s, ("inside", "few")) for s in rungs(ladder, seed).values()]
             found.append(Order(rungs(ladder, seed)[EQUAL[name]], ("coarse", "coarse_own")))
-    fashion, kernels = {"dataset": "fashion-mnist"}, {"net": "cnn"}
+    _, fashion, kernels = PLACES.values()
     found += [Order(spec(row, seed, **fashion), JOINT) for seed in SEEDS for row in ROWS]
     found += [Order(spec(row, seed, **kernels), JOINT) for seed in SEEDS for row in DECIDED]
     for seed in SEEDS:
@@ -93,3 +101,11 @@ def orders() -> list[Order]:
         equal = [rungs(STRENGTHS[name], seed)[strength] for name, strength in EQUAL.items()]
         found += [Order(s, ("exact_few",)) for s in (*(spec(row, seed) for row in DECIDED), *equal)]
     return found
+
+
+def ship(store: Path, shipped: Path = paths.COMPANIONS) -> None:
+    """Copy the runs of a store into the tree: with weights those of the rows at seed 0, the others without."""
+    looked_at = {spec(row, 0, **where).folder for where in PLACES.values() for row in ROWS}
+    for folder in {order.spec.folder: None for order in orders()}:
+        if is_run(store / folder):
+            adopt(load(store / folder), shipped, weights=folder in looked_at)

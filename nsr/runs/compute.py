@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nsr import data, paths, training
 from nsr.data import Split
-from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable
+from nsr.files import StoreError, as_json, locked, parsed, refuse_unwritable, sha256, write_whole
 from nsr.network import Weights
 from nsr.runs.checkpoint import read_checkpoint, read_rows, rows_path, write_checkpoint, write_rows
 from nsr.runs.circumstances import circumstances
@@ -27,6 +27,8 @@ from nsr.runs.store import (
     CHECKPOINT,
     WEIGHTS,
     Run,
+    adopt,
+    is_without_weights,
     load,
     packed_weights,
     read_provenance,
@@ -41,10 +43,10 @@ from nsr.training import CollapseError, Method, State
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work on one run: an epoch of training, a row of cells of a contour, or the plane of one image."""
+    """A piece of work on one run: an epoch of training, a row of cells of a contour, an image's plane, a reading."""
 
     spec: Spec
-    what: str  # "training", or the name of a contour
+    what: str  # "training", or the name of a contour or a reading
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
 
@@ -71,7 +73,8 @@ def run(
     store: Path | None = None,
     watch: Callable[[Job, Any], None] = lambda job, value: None,
 ) -> Run:
-    """The run of this specification with these contours: a stored one that is complete and not stale, else computed.
+    """The run of this specification with these contours and readings: a stored one that is complete, with its weights,
+    and not stale, else computed.
 
     What is computed goes into `store`, the user's own by default, piece by piece; `watch` sees each piece.
     """
@@ -83,6 +86,8 @@ def run(
     store = store or paths.store()
     refuse_stale(store, spec)
     refuse_unwritable(store)
+    if found and not (found.has_weights or found.stale or stored(spec, store)):
+        adopt(found, store, weights=False)  # what is known of it stands if it is trained to the same weights
     while job := next_job(store, spec, measurements):
         value, by = job.result()
         keep(store, job, value, by)
@@ -91,7 +96,7 @@ def run(
 
 
 def next_job(store: Path, spec: Spec, measurements: Sequence[str]) -> Job | None:
-    """What the run lacks next, None if nothing; the contours in the order of `measurements`."""
+    """What the run lacks next, None if nothing; contours and readings in the order of `measurements`."""
     folder = store / spec.folder
     if not (folder / WEIGHTS).exists():
         return Job(spec, "training", train_epoch, (spec, read_checkpoint(folder, spec)))
@@ -132,8 +137,15 @@ def _keep_epoch(folder: Path, spec: Spec, state: State, by: dict[str, Any]) -> N
         "history.json": as_json(numbers),
         WEIGHTS: packed_weights(state.W),
     }
-    write_run(folder, {"training": {**by, "seconds": seconds}, "contours": {}}, files)
+    if _are_those_left_out(folder, files[WEIGHTS]):
+        write_whole(folder / WEIGHTS, files[WEIGHTS])  # all that was found of them stands
+    else:
+        write_run(folder, {"training": {**by, "seconds": seconds}, "contours": {}}, files)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _are_those_left_out(folder: Path, weights: bytes) -> bool:
+    return is_without_weights(folder) and read_provenance(folder)["files"].get(WEIGHTS) == sha256(weights)
 
 
 def _keep_piece(folder: Path, name: str, rows: list[Any], by: dict[str, Any]) -> None:

@@ -151,7 +151,8 @@ def measurement(name: str) -> Measurement | Reading:
     if name in READINGS:
         return READINGS[name]
     if name not in MEASUREMENTS:
-        raise ValueError(f"unknown kind of contour {name!r:.60}: choose one of {', '.join(MEASUREMENTS)}")
+        names = f"{', '.join(MEASUREMENTS)}, or the reading {', '.join(READINGS)}"
+        raise ValueError(f"unknown kind of contour {name!r:.60}: choose one of {names}")
     return MEASUREMENTS[name]
 
 

@@ -13,13 +13,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 import nsr.runs
 from nsr import paths
 from nsr.files import as_json, write_whole
+from nsr.runs import companions
 from nsr.runs.sweep import Order
 from nsr.training import BEYOND, METHODS, PANELS
 
 QUICK = paths.DATA / "quick.json"  # AUC and clean accuracy of the quick runs, as they were when this was written
 TOLERANCE = 0.05  # of an AUC or an accuracy: what another processor's rounding was seen to move, and room
 _QUICK_NUMBERS = {"images": 10_000, "epochs": 5}
-SCALES = ("quick", "paper")
+SCALES = ("quick", "paper", "companions")
 Numbers = dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]]  # run -> what -> its value
 _WHAT = ("validation accuracy", "AUC")  # of a quick run
 
@@ -42,6 +43,8 @@ def orders(scale: str) -> list[Order]:
     """What a scale computes: all rows of one seed before the next seed."""
     if scale == "quick":
         return [Order(nsr.runs.spec(name, 0, **_QUICK_NUMBERS), ("quick",)) for name in METHODS]
+    if scale == "companions":
+        return companions.orders()
     if scale != "paper":
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     plain = [_orders(_rows(seed), seed, "paper", "certified") for seed in range(5)]
@@ -82,8 +85,8 @@ def ablations() -> list[Order]:
 def reference(scale: str) -> Numbers:
     """What the runs of a scale are compared with, checked before anything is computed."""
     paths.refuse_without_checkout("the reference numbers")
-    if scale == "paper":
-        return numbers(scale, paths.SHIPPED)
+    if scale != "quick":
+        return numbers(scale, paths.COMPANIONS if scale == "companions" else paths.SHIPPED)
     try:
         found = TypeAdapter(Numbers).validate_json(QUICK.read_bytes(), strict=True)
     except ValidationError as error:

@@ -1,10 +1,11 @@
 """The stored runs: each found, verified by the digests of its files, loaded; and how files are put into a store.
 
-Weights are written last: a folder without them is not a run, unless its provenance says that they were left out.
+Weights are written last: a folder without them is no run, unless its provenance says that they may be missing.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from nsr.runs.protocols import MEASUREMENTS
 from nsr.runs.specification import Spec, what_is_wrong
 
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
-LEFT_OUT = "left out"  # in a provenance: the files that a shipped run is without, known by their digests alone
+LEFT_OUT = "left out"  # in a provenance: files that may be missing, known by their digests where they are
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Run:
     def network(self) -> Network:
         """f_W at the trained weights."""
         if self._network is None:
-            raise StoreError(f"{self.folder}: is stored without its weights; nsr.runs.run(spec) trains it again")
+            raise StoreError(
+                f"{self.folder}: is stored without its weights; nsr.runs.run(spec) or nsr train trains it again"
+            )
         return self._network
 
     @property
@@ -89,13 +92,18 @@ def load(folder: Path) -> Run:
 
 
 def _files(folder: Path, provenance: Mapping[str, Any]) -> dict[str, bytes]:
-    """Every file of a run that was not left out, each verified."""
-    left_out = provenance.get(LEFT_OUT, ())
-    return {name: verified(folder, name, d) for name, d in provenance["files"].items() if name not in left_out}
+    """Every file of a run that is not left out, each verified."""
+    missing = {name for name in provenance.get(LEFT_OUT, ()) if not (folder / name).exists()}
+    return {name: verified(folder, name, d) for name, d in provenance["files"].items() if name not in missing}
 
 
 def _reading(content: bytes) -> Inside:
-    return TypeAdapter(Inside).validate_python(json.loads(content)["found"])
+    return _of_inside().validate_python(json.loads(content)["found"])
+
+
+@functools.cache
+def _of_inside() -> TypeAdapter[Inside]:
+    return TypeAdapter(Inside)
 
 
 def _contour(content: bytes) -> Contour:
@@ -117,13 +125,16 @@ def either(stores: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def is_run(folder: Path) -> bool:
     """Whether a run lies here: its weights, or the word of its provenance that they were left out."""
-    return (folder / WEIGHTS).exists() or _is_without_weights(folder)
+    return (folder / WEIGHTS).exists() or is_without_weights(folder)
 
 
-def _is_without_weights(folder: Path) -> bool:
+def is_without_weights(folder: Path) -> bool:
+    """Whether a run lies here whose weights were left out."""
+    if (folder / WEIGHTS).exists():
+        return False
     try:
         return WEIGHTS in json.loads((folder / "provenance.json").read_bytes())[LEFT_OUT]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -178,15 +189,19 @@ def write_run(folder: Path, provenance: Mapping[str, Any], files: Mapping[str, b
 
 def adopt(run: Run, store: Path, *, weights: bool = True) -> None:
     """Copy a run into another store, where it may grow; without its weights it is to be read only."""
-    folder, provenance = store / run.folder.name, run.provenance
-    files = _files(run.folder, provenance)
+    folder, files = store / run.folder.name, _files(run.folder, run.provenance)
+    provenance = {key: value for key, value in run.provenance.items() if key != LEFT_OUT}
     if weights:
         run.network  # noqa: B018  refuses a run that has none
     else:
-        files, provenance = {k: v for k, v in files.items() if k != WEIGHTS}, {**provenance, LEFT_OUT: [WEIGHTS]}
+        files.pop(WEIGHTS, None)
+        provenance[LEFT_OUT] = [WEIGHTS]
     with locked(folder):
+        if not weights and (folder / WEIGHTS).exists():
+            raise StoreError(f"{folder}: is there already, with its weights; remove it first")
         write_run(folder, provenance, files)
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
+        if weights:
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that is now spared
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -11,16 +11,36 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import nsr.runs
 from nsr.data import Split
 from nsr.runs import Run, Spec
-from nsr.study.select import Runs, aucs, scores
+from nsr.study.select import Runs, aucs, having, scores
 from nsr.study.statistics import Difference, Estimate, difference, estimate, next_seed
 from nsr.training import Method
 
 Group = tuple[Run, ...]  # runs that differ in their seeds alone
 Ladder = Mapping[str, Group]  # what a number was set to -> the runs that have it so
+
+# a number of `Method` -> what a reader calls it; those that are words already are not listed
+WORDS = {
+    "alpha": "weight alpha of the input term",
+    "beta": "weight beta of the weight term",
+    "xi_x": "input radius of the bound",
+    "xi_w": "weight radius of the bound",
+    "attack_x": "input radius in training",
+    "attack_w": "weight radius in training",
+    "attack_steps": "steps of the training attack",
+    "trades": "weight of the KL term",
+    "awp": "share of AWP",
+    "certified": "share of the certified loss",
+    "lr": "learning rate",
+    "ramp": "share of training in which radii grow",
+    "batch": "batch size",
+    "clip": "largest gradient norm",
+    "sizes": "hidden widths",
+}
 
 
 # ladders ------------------------------------------------------------------------------------------------------------
@@ -39,6 +59,7 @@ def numbers(spec: Spec) -> dict[str, Any]:
         "attack_steps": not attacked,
         "ramp": not (terms or attacked or m.certified or m.awp),
         "momentum": m.optimiser != "sgd",
+        "norm": not m.norm_decay,
     }
     return {name: value for name, value in known.items() if not idle.get(name, False)}
 
@@ -72,7 +93,9 @@ def ladder(runs: Iterable[Run], rows: Sequence[str], *fields: str) -> dict[str, 
 def _word(value: Any) -> str:
     if isinstance(value, tuple):  # of layers: input and output are as the data want them
         return "-".join(map(str, value[1:-1]))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {"sgd": "SGD", "adam": "Adam"}.get(value, str(value))
 
 
 def rung_of(ladder: Ladder, row: str) -> str:
@@ -88,32 +111,41 @@ def weight_size(run: Run) -> float:
     return float(np.mean([float(W_m.abs().mean()) for W_m in run.network.W]))
 
 
-def rungs(ladder: Ladder, reference: str, contour: str = "paper") -> str:
-    """A ladder as a table: for each rung its seeds, clean accuracy, mean size of the weights, AUC, difference."""
-    lines, width = [], max(map(len, ladder))
-    lines.append(f"{'':{width}}  seeds  clean  mean |W|  AUC, difference from {reference}")
-    base = list(aucs(ladder[reference], contour).values())
+def rungs(ladder: Ladder, reference: str, *fields: str, contour: str = "paper") -> pd.DataFrame:
+    """A ladder as a table: for each rung its seeds, clean accuracy, mean size of the weights, AUC, difference.
+
+    Where a rung differs from the reference in other numbers than `fields`, one more column names them.
+    """
+    found, base = {}, list(aucs(ladder[reference], contour).values())
+    others = confounds(ladder, reference, *fields) if fields else {}
     for name, group in ladder.items():
         values = list(aucs(group, contour).values())
         if not values:
             continue
-        clean = np.mean([run.contour(contour).clean for run in group if contour in run.contours])
-        size = np.mean([weight_size(run) for run in group])
-        told = "" if name == reference else f", {difference(values, base)}"
-        lines.append(f"{name:{width}}  {len(values):5d}  {clean:5.1%}  {size:8.4f}  {estimate(values)}{told}")
-    return "\n".join(lines)
+        found[name] = {
+            "seeds": len(values),
+            "clean (%)": f"{100 * np.mean([run.contour(contour).clean for run in having(group, contour)]):.1f}",
+            "mean |W|": f"{np.mean([weight_size(run) for run in group]):.4f}",
+            "AUC": str(estimate(values)),
+            "difference": "the reference" if name == reference else str(difference(values, base)),
+        }
+        if others:
+            found[name]["differs in other numbers"] = others.get(name, "")
+    return pd.DataFrame(found).T
 
 
-def confounds(ladder: Ladder, reference: str, *fields: str) -> str:
-    """In which numbers, other than `fields`, each rung differs from the reference: "" where in none."""
-    lines = []
+def confounds(ladder: Ladder, reference: str, *fields: str) -> dict[str, str]:
+    """In which numbers, other than `fields`, each rung differs from the reference; rungs that do not are left out."""
+    found = {}
     for name, group in ladder.items():
-        found = changes(group[0].spec, ladder[reference][0].spec)
+        changed = changes(group[0].spec, ladder[reference][0].spec)
         others = [
-            f"{what} {_word(here)} for {_word(there)}" for what, (here, there) in found.items() if what not in fields
+            f"{WORDS.get(what, what)} {_word(here or 'none')} instead of {_word(there or 'none')}"
+            for what, (here, there) in changed.items()
+            if what not in fields
         ]
-        lines += [f"{name} also has {', '.join(others)}"] if others else []
-    return "\n".join(lines)
+        found |= {name: ", ".join(others)} if others else {}
+    return found
 
 
 def values(ladder: Ladder, contour: str) -> dict[str, list[float]]:
@@ -157,25 +189,23 @@ def best(runs: Runs, contour: str, accuracy: Mapping[str, Estimate], least: floa
     return max(fit.items(), key=lambda item: item[1].mean) if fit else None
 
 
-def target(what: str, found: Estimate | None, least: float) -> str:
+def target(found: Estimate | None, least: float) -> dict[str, Any]:
     """A number that was to be reached, written down before it was measured, and what was found, if anything was."""
     if found is None:
-        return f"{what}: target {least:g}: not measured"
+        return {"found": "not measured", "seeds": 0, "target": least, "verdict": "not measured"}
     verdict = "reached" if found.mean >= least else f"missed by {least - found.mean:.3f}"
-    return f"{what}: {found} over {len(found.values)} seeds, target {least:g}: {verdict}"
+    return {"found": str(found), "seeds": len(found.values), "target": least, "verdict": verdict}
 
 
-def entry(runs: Group, found: Estimate, accuracy: Estimate) -> str:
+def entry(runs: Group, found: Estimate, accuracy: Estimate) -> dict[str, Any]:
     """One of the numbers to beat: what was reached, by whom, from how many seeds, at what price."""
     seconds = np.mean([run.seconds for run in runs])
-    return (
-        f"{runs[0].spec.name}: {found} over {len(found.values)} seeds; clean {accuracy.mean:.1%}; "
-        f"{seconds:.0f} s of training a seed, one thread\n    {recipe(runs[0].spec.method)}"
-    )
+    who = {"method": runs[0].spec.method.title, "AUC": str(found), "seeds": len(found.values)}
+    return who | {"clean (%)": f"{100 * accuracy.mean:.1f}", "training (s a seed)": f"{seconds:.0f}"}
 
 
-def recipe(method: Method) -> str:
-    """The numbers of a row that are switched on."""
-    row = nsr.runs.Spec(name="standard", method=asdict(method), seed=0)
-    shown = {name: value for name, value in numbers(row).items() if value and name not in ("dataset", "sizes")}
-    return ", ".join(f"{name} {_word(value)}" for name, value in shown.items())
+def recipe(method: Method) -> dict[str, str]:
+    """The numbers of a row that are switched on, by what a reader calls them."""
+    found = numbers(nsr.runs.Spec(name="standard", method=asdict(method), seed=0))
+    shown = {name: value for name, value in found.items() if value and name not in ("dataset", "sizes")}
+    return {WORDS.get(name, name): _word(value) for name, value in shown.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nsr.runs
@@ -10,6 +11,10 @@ from nsr import paths
 from nsr.contour import Contour
 from nsr.inside import Inside
 from nsr.runs import Run, companions
+from nsr.runs.companions import PLACES
+from nsr.study import claims
+from nsr.study.claims.verdict import MISSING
+from nsr.study.select import Runs
 from nsr.study.statistics import Estimate, estimate, paired
 from nsr.training import METHODS
 
@@ -18,12 +23,6 @@ Ladder = Mapping[float, Rung]  # by strength or radius; 0 is Standard
 Read = Callable[[Run], float]
 
 TITLES = {name: METHODS[name].title for name in companions.ROWS}
-
-PLACES: dict[str, dict[str, str]] = {  # the data sets and networks that there are runs of
-    "MNIST, dense": {},
-    "Fashion-MNIST, dense": {"dataset": "fashion-mnist"},
-    "MNIST, convolutional": {"net": "cnn"},
-}
 
 
 def ladder(name: str, place: str = "MNIST, dense", *stores: Path) -> Ladder:
@@ -108,3 +107,38 @@ def told(found: Estimate | None, unit: str = "points", factor: float = 100) -> s
     if len(found.values) == 1:
         return f"{mean:+.1f} {unit}, one seed"
     return f"{mean:+.1f} {unit} [{low:+.1f}, {high:+.1f}], n = {len(found.values)}"
+
+
+def shelf(place: str, *stores: Path) -> Runs:
+    """The rows of a place as the ledger of the first paper reads them: coarse contours stand for the strong ones."""
+    renamed = {"paper": "paper", "strong": "coarse", "per_sample": "coarse_own"}
+    found = {}
+    for name, rung in rows(place, *stores).items():
+        seen = [
+            (run, {new: run.contours[old] for new, old in renamed.items() if old in run.contours})
+            for run in rung.values()
+        ]
+        found[name] = tuple(replace(run, contours=contours) for run, contours in seen)
+    return found
+
+
+def elsewhere(shelves: Mapping[str, Runs], kind: str, rules: claims.Rules) -> dict[str, dict[str, str]]:
+    """test of the first paper -> place -> what it comes to under this kind of contour; left out where not measured."""
+    setting = str(claims.CONTOURS[kind])
+    found: dict[str, dict[str, str]] = {}
+    for place, runs in shelves.items():
+        for test, outcomes in claims.matrix(claims.ledger(runs, rules)).items():
+            if outcomes.get(setting, MISSING) != MISSING:
+                found.setdefault(test, {})[place] = outcomes[setting]
+    return found
+
+
+def carried(found: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list[str]]:
+    """The tests that come out alike in all places where they are measured, two at least, and those that do not.
+
+    >>> carried({"C1": {"here": "holds", "there": "holds"}, "C2": {"here": "holds"}})
+    (['C1'], [])
+    """
+    several = {test: set(outcomes.values()) for test, outcomes in found.items() if len(outcomes) > 1}
+    alike = [test for test, outcomes in several.items() if len(outcomes) == 1]
+    return alike, [test for test in several if test not in alike]

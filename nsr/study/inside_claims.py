@@ -1,26 +1,29 @@
 """The five claims of Wen, Li and Jia (ICML 2020), tested on a ladder of training radii.
 
 Each test takes differences on the test samples, seed by seed, that the claim puts above zero, with Student's intervals.
-Verdicts are computed as those of the ledger are; what only stands beside a test decides nothing.
+Verdicts are computed as those of the ledger are; what only stands beside a test decides nothing. The claims compare the
+ends of a ladder; `along`, `near`, `shares` and `ratios` say what every rung has.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median_low
 from typing import NamedTuple
 
-from nsr.inside import Changes, Inside, Outputs
-from nsr.study.claims.verdict import Case, Claim, Part, Row, Rules, Setting
-from nsr.study.statistics import Estimate
+import numpy as np
+
+from nsr.inside import LEVELS, Changes, Inside, Outputs
+from nsr.study.claims.verdict import HOLDS, MISSING, Case, Claim, Part, Row, Rules, Setting
+from nsr.study.statistics import Estimate, estimate, paired
 
 Rung = Mapping[int, Inside]  # by seed
 Ladder = Mapping[float, Rung]  # by training radius
 Read = Callable[[Inside], float]
 
-RULES = Rules(interval="student")
+RULES, LAYERS = Rules(interval="student"), "layer by layer"
 TEST, BESIDE = Setting("", "", question="test samples"), Setting("", "", question="training samples")
 SPLITS: dict[Setting, Callable[[Inside], Outputs]] = {TEST: lambda rung: rung.test, BESIDE: lambda rung: rung.train}
 DIRECTIONS: dict[str, Callable[[Inside], Changes]] = {
@@ -79,7 +82,7 @@ def smoother(ladder: Ladder, rules: Rules) -> Iterator[Case]:
     ]
     yield Case(TEST, tuple(most))
     if layers:
-        yield Case(Setting("", "", question="layer by layer"), tuple(layers), decides=False)
+        yield Case(Setting("", "", question=LAYERS), tuple(layers), decides=False)
 
 
 def nearer(ladder: Ladder, rules: Rules) -> Iterator[Case]:
@@ -180,7 +183,15 @@ CLAIMS = (
 
 
 def ledger(ladder: Ladder, rules: Rules = RULES) -> dict[str, Row]:
-    """Every claim decided by this ladder, {training radius: {seed: Inside}}."""
+    """Every claim decided by this ladder, {training radius: {seed: Inside}}.
+
+    >>> from nsr.inside import LEVELS, Moments
+    >>> def rung(c):
+    ...     out, changes = Outputs(Moments(c, 0.0), Moments(c, 0.0), c, c, c, tuple(c * LEVELS)), (Moments(c, 0.0),)
+    ...     return {seed: Inside(out, out, (), (), (), changes, changes, 0.1) for seed in range(3)}
+    >>> {name: row.verdict for name, row in ledger({0: rung(0.9), 0.1: rung(0.8)}).items()}
+    {'B1': 'reproduced', 'B2': 'reproduced', 'B3': 'reproduced', 'B4': 'reproduced', 'B5': 'open'}
+    """
     return {claim.name: Row(claim, rules, tuple(claim.cases(ladder, rules))) for claim in CLAIMS}
 
 
@@ -203,3 +214,120 @@ def over(ladders: Mapping[str, Ladder], rules: Rules = RULES) -> dict[str, Row]:
         )
         for claim in CLAIMS
     }
+
+
+def by_ladder(rows: Mapping[str, Row]) -> dict[str, dict[str, tuple[str, str]]]:
+    """Claim -> what the training attacks -> how its test comes out there, and the difference that tells, in figures.
+
+    Where a claim does not hold, its outcome is the side of that difference.
+    """
+    return {
+        f"{name}: {row.claim.title}": {
+            case.setting.training: (_outcome(case, row.rules), _figures(case.telling))
+            for case in row.cases
+            if case.setting.question == TEST.question
+        }
+        for name, row in rows.items()
+    }
+
+
+def _outcome(case: Case, rules: Rules) -> str:
+    outcome = case.outcome(rules)
+    return outcome if outcome in (HOLDS, MISSING) else case.telling.side
+
+
+def _figures(part: Part) -> str:
+    if part.found is None:
+        return ""
+    interval = f" [{part.found.low:+.3f}, {part.found.high:+.3f}]" if len(part.found.values) > 1 else ", one seed"
+    return f"{part.found.mean:+.3f}{interval}"
+
+
+def sides(row: Row) -> dict[str, list[str]]:
+    """Of B2: direction -> on whose side every layer is, under the first ladder; empty where no layer was measured."""
+    case = next((case for case in row.cases if case.setting.question == LAYERS), None)
+    parts = case.parts if case else ()
+    return {name: [part.side for part in parts if part.what.endswith(name)] for name in DIRECTIONS}
+
+
+# every rung of a ladder ---------------------------------------------------------------------------------------------
+
+
+def along(ladder: Ladder, read: Read) -> dict[float, Estimate]:
+    """A number at every radius, over the seeds that are there."""
+    return {radius: estimate(map(read, rung.values())) for radius, rung in ladder.items() if rung}
+
+
+def near(ladder: Ladder, of: Callable[[Inside], Outputs]) -> dict[float, Estimate]:
+    """The share of samples near the boundary at every radius, as B3 has it."""
+    near = {seed: found.train.median_size for seed, found in ladder[0].items()}
+    shares = {r: [of(rung[seed]).near(near[seed]) for seed in rung.keys() & near.keys()] for r, rung in ladder.items()}
+    return {radius: estimate(found) for radius, found in shares.items() if found}
+
+
+def shares(ladder: Ladder, of: Callable[[Inside], Outputs], edges: Sequence[float]) -> dict[float, list[float]]:
+    """The share of samples whose normalised margin lies between these edges, at every radius, a mean over seeds."""
+    return {
+        radius: np.mean([np.diff(np.interp(edges, of(f).quantiles, LEVELS)) for f in rung.values()], axis=0).tolist()
+        for radius, rung in ladder.items()
+        if rung
+    }
+
+
+def ratios(ladder: Ladder, of: str, value: str) -> dict[float, list[Estimate]]:
+    """A positive number of every layer as a multiple of that at radius 0: the geometric mean over seeds.
+
+    `of` names a field of `Inside`, `value` what is taken of each of its layers.
+    """
+    logs = {
+        radius: {seed: [math.log(getattr(layer, value)) for layer in getattr(f, of)] for seed, f in rung.items()}
+        for radius, rung in ladder.items()
+    }
+    found = {}
+    for radius, rung in logs.items():
+        pairs = [np.subtract(rung[seed], logs[0][seed]) for seed in sorted(rung.keys() & logs[0].keys())]
+        if pairs:
+            found[radius] = [_exp(estimate(layer)) for layer in np.transpose(pairs)]
+    return found
+
+
+def _exp(found: Estimate) -> Estimate:
+    return Estimate(tuple(map(math.exp, found.values)), *(math.exp(v) for v in (found.mean, found.low, found.high)))
+
+
+def by_layer(rung: Rung, of: str, value: str) -> list[float]:
+    """A number of every layer, named as in `ratios`, a mean over the seeds of one radius."""
+    return np.mean([[getattr(layer, value) for layer in getattr(f, of)] for f in rung.values()], axis=0).tolist()
+
+
+def reach(found: Inside) -> float:
+    """How far in l_2 a test sample has to move before its prediction can flip, if its logits change as under attack.
+
+    The mean margin over sqrt(2) times the mean change of the logits per change of the input: a margin changes by at
+    most sqrt(2) ||f(x + d) - f(x)||. A ratio of means, and no bound for any one sample.
+    """
+    return found.test.margin.mean / (math.sqrt(2) * found.attacked[-1].mean)
+
+
+def rise(ladder: Ladder, read: Read, rules: Rules = RULES) -> Estimate | None:
+    """A number at the largest radius, less that at 0, seed by seed."""
+    rungs = ends(ladder)
+    return part("", rungs.most, rungs.none, read, rules).found
+
+
+def apart(first: Ladder, second: Ladder, read: Read) -> dict[float, Estimate]:
+    """read(first) - read(second), seed by seed, at every radius above 0 that both ladders have."""
+    radii = sorted(radius for radius in first.keys() & second.keys() if radius > 0)
+    sides = {r: [{seed: read(f) for seed, f in ladder[r].items()} for ladder in (first, second)] for r in radii}
+    found = {radius: paired(*both) for radius, both in sides.items()}
+    return {radius: difference for radius, difference in found.items() if difference}
+
+
+def course(found: Estimate | None, rules: Rules = RULES) -> str:
+    """In words what a difference says: that something rises, falls, or that nobody knows."""
+    if found is None:
+        return "is not measured"
+    word = "rises" if found.mean > 0 else "falls"
+    if len(found.values) < rules.seeds:
+        return f"{word} (too few seeds: {len(found.values)})"
+    return word if found.sign else "neither clearly rises nor clearly falls"

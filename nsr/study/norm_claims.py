@@ -125,7 +125,7 @@ def _ratio(first: Rung, second: Rung, norm: str, rules: Rules) -> Estimate | Non
 def neither(known: Measured, rules: Rules) -> Iterator[Case]:
     """D4, two questions: are small norms necessary, and are they effective?"""
     if known.changed is not None:
-        by = -float(known.changed)
+        by = 0.0 - known.changed  # no -0
         part = Part(
             f"images that AT decides otherwise with its last layer times {SCALE:g}",
             Estimate((by,), by, by, by),

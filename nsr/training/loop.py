@@ -81,6 +81,7 @@ def states(
         first, history = state.epoch, state.history
     batches = -(-len(x) // method.batch)
     convolutions = [step for step in network.steps if isinstance(step, Convolution)]
+    regularisers.refuse(W, convolutions, method)
     for epoch in range(first, method.epochs):
         totals: dict[str, float] = {}
         for i, rows in enumerate(torch.randperm(len(x), generator=generator).split(method.batch)):

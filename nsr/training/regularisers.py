@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nsr.steps import Convolution
 from nsr.theory import norms
+from nsr.training.methods import Method
 
 # PAPER: unstated in the text at hand, we chose the momentum that SGD has in most of our rows.
 MOMENTUM = 0.9
@@ -43,12 +44,19 @@ def step_with_norm_decay(
         optimiser.state[W_m]["norm_decay"] = h
 
 
+def refuse(W: Sequence[Tensor], convolutions: Sequence[Convolution], method: Method) -> None:
+    """Stop, before anything is trained, where a regulariser is not defined for these layers."""
+    kernels = [W_m for W_m in W if W_m.ndim > 2]
+    if method.most_singular > 0 and kernels:
+        raise ValueError("singular values are cut of dense layers: a convolution's hang on its images")
+    if method.norm_decay > 0 and (len(kernels) != len(convolutions) or any(W_m.ndim != 4 for W_m in kernels)):
+        raise ValueError("norm decay needs to know how each kernel is applied: this network is no chain of layers")
+
+
 @torch.no_grad()
 def clip_singular_values(W: Sequence[Tensor], most: float) -> None:
-    """Cut the singular values of each layer's matrix to `most`, in place (Sedghi et al., 2019)."""
+    """Cut the singular values of each dense layer's matrix to `most`, in place (Sedghi et al., 2019)."""
     for W_m in W:
-        if W_m.ndim > 2:
-            raise ValueError("singular values are cut of dense layers: a convolution's hang on its images")
         if W_m.ndim == 2:
             U, S, Vh = torch.linalg.svd(W_m, full_matrices=False)
             W_m.copy_((U * S.clamp(max=most)) @ Vh)

@@ -91,6 +91,6 @@ def _glued(chapter: str, name: str) -> float:
 def test_the_story_of_the_first_page_is_what_the_chapters_say() -> None:
     said = {path.stem[3:]: headlines(nbformat.read(path, as_version=4)) for path in CHAPTERS}
     best = [said["beyond"][f"be-best-{kind}-any"] for kind in ("strong", "relative", "per_sample")]
-    assert all(words.startswith("joint_at ") and words.endswith("of 10 rows measured") for words in best)
+    assert all(words.startswith("Joint AT ") and words.endswith("of 10 methods measured") for words in best)
     assert _glued("04", "printed-share") < 1  # % of the repaired bound's rise: the repair costs almost nothing
     assert float(said["truth"]["promised"]) < 1 and float(said["truth"]["share-open"]) < 10  # %

@@ -130,6 +130,10 @@ REFUSALS = {
     "a path for a run": (("contour", "/etc", "paper"), "no run begins with '/etc'"),
     "a pattern for a run": (("contour", "*", "paper"), r"no run begins with '\*'"),
     "an unknown contour": (("contour", "standard", "nope"), "unknown kind of contour 'nope': choose one of paper, "),
+    "a reading for a contour": (
+        ("contour", "standard", "inside"),
+        "'inside' is no contour but read off",
+    ),
     "an unknown method to reproduce": (("reproduce", "--only", "nope"), "unknown method 'nope': choose one of"),
     "an address without end": (("tune", "--scheduler", "x" * 10**5), "address is tcp://host:port or tls://.*, got 'xx"),
     "an assignment without end": ((*USUAL, "--set", "x" * 10**5), "--set takes NAME=VALUE, got 'xx"),
@@ -200,6 +204,45 @@ def test_contour_refuses_a_stale_shipped_run_and_copies_nothing(own, tmp_path, m
     done = nsr("contour", "standard-0", "paper")
     assert done.exit_code == 2 and "was computed before a change of training.loss" in done.stderr.splitlines()[-1]
     assert not own.exists()
+
+
+@pytest.fixture
+def bare(own) -> runs.Run:
+    """A shipped run with one contour and without its weights."""
+    folder = trained("standard", *NET, "--store", own.parent / "full")
+    runs.adopt(runs.run(runs.load(folder).spec, ("paper",), store=folder.parent), paths.SHIPPED, weights=False)
+    return runs.load(paths.SHIPPED / folder.name)
+
+
+def test_runs_says_of_a_run_that_it_is_without_weights(bare, tmp_path, monkeypatch):
+    done = nsr("runs")
+    assert done.exit_code == 0 and done.stderr == "" and "under way" not in done.stdout
+    (line,) = done.stdout.splitlines()[1:]
+    assert line.startswith(bare.folder.name) and line.endswith("  without weights")
+    monkeypatch.setattr(paths, "PACKAGE", tiny.other_code(tmp_path))
+    assert nsr("runs").stdout.splitlines()[1].endswith("  without weights; stale: training.loss")
+
+
+def test_contour_shows_what_was_found_of_a_run_without_weights_and_measures_nothing_new(bare, own):
+    done = nsr("contour", "standard-0", "paper")
+    assert done.exit_code == 0 and done.stderr == ""
+    assert done.stdout.splitlines()[-1] == f"AUC {bare.contours['paper'].auc:.3f}"
+    for words in ((), ("--store", paths.SHIPPED)):
+        assert nsr("contour", "standard-0", "paper", *words).stdout == done.stdout
+        refused = nsr("contour", "standard-0", "quick", *words)
+        assert refused.exit_code == 2 and refused.stdout == ""
+        assert refused.stderr == (
+            f"nsr: {bare.folder}: is stored without its weights; nsr.runs.run(spec) or nsr train trains it again\n"
+        )
+    assert not own.exists() and not (bare.folder / "weights.safetensors").exists()
+
+
+def test_train_has_the_weights_again_and_then_contour_measures(bare, own):
+    folder = trained("standard", *NET)
+    assert folder == own / bare.folder.name and runs.load(folder).has_weights
+    assert "without weights" not in nsr("runs").stdout
+    assert nsr("contour", "standard-0", "quick").exit_code == 0
+    assert runs.load(folder).contours.keys() == {"paper", "quick"} and not runs.load(bare.folder).has_weights
 
 
 def test_a_name_that_several_runs_begin_with_is_refused(own):

@@ -320,3 +320,26 @@ def test_the_lower_of_two_contours_is_taken_cell_by_cell_on_one_grid_only():
     assert high.at_most(low).accuracy == ((0.8, 0.4), (0.5, 0.0))
     with pytest.raises(ValueError, match="different grids"):
         high.at_most(Contour((0.0, 2.0), (0.0, 1.0), rows[0]))
+
+
+# what is read off a contour -----------------------------------------------------------------------------------------
+
+
+def test_the_radius_up_to_which_half_hold_is_interpolated_in_its_logarithm():
+    radii = (0.001, 0.01, 0.1)
+    assert contour.reach(radii, (0.9, 0.75, 0.25)) == pytest.approx(0.01 * 10**0.5)
+    assert contour.reach(radii, (0.9, 0.5, 0.1)) == pytest.approx(0.01)
+    assert contour.reach(radii, (0.4, 0.3, 0.2)) == 0 and contour.reach(radii, (0.9, 0.8, 0.7)) == 0.1
+    assert contour.reach(radii, (0.9, 0.75, 0.25), level=0.75) == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="above 0"):
+        contour.reach((0.0, 0.1), (0.9, 0.1))
+
+
+def test_one_budget_divided_is_the_antidiagonal_and_its_bend_is_what_a_straight_line_leaves():
+    rows = (0.9, 0.8, 0.7), (0.6, 0.5, 0.4), (0.3, 0.2, 0.1)
+    c = Contour((0.0, 1.0, 2.0), (0.0, 1.0, 2.0), rows)
+    assert c.split == (0.3, 0.5, 0.7) and c.bend == pytest.approx((0, 0, 0))
+    bent = replace(c, accuracy=(*rows[:1], (0.6, 0.45, 0.4), rows[2]))
+    assert bent.bend == pytest.approx((0, -0.05, 0))
+    with pytest.raises(ValueError, match="no antidiagonal"):
+        _ = replace(c, grid_x=(0.0, 1.0), accuracy=rows[:2]).split

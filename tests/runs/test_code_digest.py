@@ -30,6 +30,7 @@ CHANGES = {
     "attack.joint": ("import torch", "import torch  # a comment", False),
     "attack.engine": ("from nsr.attack import mlp_gradients", "from nsr.attack import mlp_gradients, losses", False),
     "contour.measure": ('"""The share of inputs certified', '"""Other words for the share of inputs certified', False),
+    "theory.conv_norms": ("mass = layer.weight.abs().sum(1)", "mass = layer.weight.abs().sum(2)", True),
     "theory.norms": ("def linf(layer: Tensor | nn.Module) -> Tensor", "\n\n\ndef linf(layer) -> object", False),
 }
 
@@ -106,6 +107,7 @@ def test_every_module_that_training_and_measuring_import_has_a_role():
         (code_digest.ATTACKING, ("attack/joint.py", "attack/offsets.py", "data.py")),
         (code_digest.CERTIFYING, ("certify/margins.py", "data.py")),
         (code_digest.DECIDING, ("contour/deciding.py", "data.py")),
+        (code_digest.READING, ("inside.py", "attack/joint.py", "data.py")),
     ):
         assert set().union(*map(imported, roots)) - idle <= {code_digest.ROLES[role] for role in roles}
 

@@ -5,7 +5,8 @@ import pytest
 
 from nsr import runs
 from nsr.contour import Decided
-from nsr.runs.protocols import MEASUREMENTS, deciding
+from nsr.runs.code_digest import READING
+from nsr.runs.protocols import MEASUREMENTS, READINGS, deciding, measurement
 
 DECIDED = [run for run in runs.runs() if "exact" in run.contours]
 
@@ -40,3 +41,10 @@ def test_every_kind_has_a_shape_a_label_and_the_code_behind_it(kind):
     pieces, numbers = what.shape
     assert pieces > 0 and numbers > 0 and what.label
     assert ("certify.exact" in deciding(kind)) == (what.method == "exact")
+
+
+@pytest.mark.parametrize("kind", READINGS)
+def test_every_reading_is_one_piece_of_work_with_the_code_behind_it_and_no_contour(kind):
+    what = measurement(kind)
+    assert what is READINGS[kind] and kind not in MEASUREMENTS and what.folder != MEASUREMENTS["paper"].folder
+    assert what.shape == (1, 1) and what.unit and deciding(kind) == READING

@@ -77,15 +77,19 @@ def test_what_a_number_switches_off_is_no_difference():
 def test_the_widths_of_a_ladder_are_named_by_the_hidden_layers():
     found = ablations.ladder([run(), run(sizes=(784, 5, 7, 10))], ("at",), "sizes")
     assert "5-7" in found
-    assert "sizes" in ablations.confounds(found, ablations.rung_of(found, "at"))
-    assert ablations.confounds(found, ablations.rung_of(found, "at"), "sizes") == ""
+    assert "hidden widths 5-7 instead of" in ablations.confounds(found, ablations.rung_of(found, "at"))["5-7"]
+    assert ablations.confounds(found, ablations.rung_of(found, "at"), "sizes") == {}
 
 
 def test_a_ladder_as_a_table_says_seeds_and_verdict():
     runs = [*(run(seed=k, auc=0.5 + k / 1000) for k in range(3)), run(auc=0.9, attack_x=0.9)]
     found = ablations.ladder(runs, ("at",), "attack_x")
-    lines = ablations.rungs(found, ablations.rung_of(found, "at")).splitlines()
-    assert "    3  " in lines[1] and "outside" in lines[2] and "one seed" in lines[2]
+    table = ablations.rungs(found, ablations.rung_of(found, "at"), "attack_x")
+    assert list(table["seeds"]) == [3, 1] and table["difference"].iloc[0] == "the reference"
+    assert "outside" in table["difference"].iloc[1] and "one seed" in table["AUC"].iloc[1]
+    assert "differs in other numbers" not in table
+    table = ablations.rungs(found, ablations.rung_of(found, "at"), "lr")
+    assert table["differs in other numbers"].iloc[1].startswith("input radius in training 0.9 instead of")
     told = ablations.verdicts(found, "at", "paper")
     assert ablations.outside({"radius": told}) == ["radius = 0.9"]
     assert ablations.band(found, "at", "paper")[1] == statistics.next_seed([0.5, 0.501, 0.502])
@@ -97,9 +101,9 @@ def test_the_size_of_weights_is_the_mean_over_the_layers():
 
 def test_a_target_is_reached_by_the_mean_or_missed_by_the_rest():
     found = estimate([0.4, 0.5])
-    assert ablations.target("a", found, 0.45).endswith("over 2 seeds, target 0.45: reached")
-    assert ablations.target("a", found, 0.5).endswith("missed by 0.050")
-    assert ablations.target("a", None, 0.5) == "a: target 0.5: not measured"
+    assert ablations.target(found, 0.45) == {"found": str(found), "seeds": 2, "target": 0.45, "verdict": "reached"}
+    assert ablations.target(found, 0.5)["verdict"] == "missed by 0.050"
+    assert ablations.target(None, 0.5)["verdict"] == "not measured"
 
 
 def test_the_best_row_is_the_best_of_those_accurate_enough():
@@ -123,5 +127,6 @@ def test_clean_accuracy_is_counted_on_all_samples():
 
 def test_a_recipe_names_what_is_switched_on():
     told = ablations.recipe(METHODS["standard"])
-    assert "lr" in told and "beta" not in told and "title" not in told
-    assert "attack_w" in ablations.recipe(METHODS["joint_at"])
+    assert told["learning rate"] == f"{METHODS['standard'].lr:g}" and told["optimiser"] == "SGD"
+    assert not {"weight beta of the weight term", "title", "norm"} & told.keys()
+    assert "weight radius in training" in ablations.recipe(METHODS["joint_at"])

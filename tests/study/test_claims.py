@@ -186,6 +186,12 @@ def test_one_way_of_failing_is_enough_for_min_max_to_fail() -> None:
     assert verdict("C8", inaccurate, accurate=0.8).verdict == DEPENDS
 
 
+def test_how_much_a_vulnerable_model_may_keep_is_a_rule_and_the_words_follow_it() -> None:
+    row = verdict("C3", made(AS_CLAIMED), kept=0.02)
+    assert row.verdict == NOT_REPRODUCED and "less than 2% of its clean accuracy" in row.test
+    assert all(part.what.startswith("Standard") and "2% of clean" in part.what for part in row.cases[0].parts[:2])
+
+
 def test_theorem_1_is_refuted_by_an_example_and_never_proved_by_one() -> None:
     row = verdict("C9", {})
     assert row.verdict == NOT_REPRODUCED
@@ -289,3 +295,12 @@ def test_a_run_or_a_contour_that_the_book_has_and_a_store_lacks_is_named(tmp_pat
     shutil.copytree(less, tmp_path / less.name)
     (tmp_path / less.name / "contours" / "paper.json").unlink()
     assert claims.missing(tmp_path) == sorted([gone.name, f"{less.name} paper"])
+
+
+def test_the_matrix_has_every_deciding_test_once() -> None:
+    rows = claims.ledger(made(AS_CLAIMED))
+    found = claims.matrix(rows)
+    cells = [outcome for row in found.values() for outcome in row.values()]
+    assert len(cells) == sum(len(row.outcomes) for row in rows.values())
+    assert found["C2"].keys() == {"paper's attack, absolute radii", "strong attack, absolute radii"}
+    assert {label.split(",")[0] for label in found} == set(rows)

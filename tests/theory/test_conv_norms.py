@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nsr.steps import Convolution
 from nsr.theory import norms
 
 ORDERS = {"linf": np.inf, "l1": 1, "spectral": 2}
@@ -229,3 +230,29 @@ def test_groups_are_blocks_so_the_norm_is_the_largest_of_theirs():
         norm = getattr(norms, name)
         largest = max(norm(block, size).item() for block in blocks)
         assert norm(conv, size).item() == pytest.approx(largest, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_step_of_a_network_has_the_norm_of_its_layer_and_the_gradient_is_that_of_its_own_kernel(name):
+    norm = getattr(norms, name)
+    for conv, size in cases(60, seed=5):
+        if isinstance(conv.padding, str):
+            continue  # a step knows numbers alone
+        step = Convolution(conv.bias is not None, conv.stride, conv.padding, conv.dilation, conv.groups)
+        K = conv.weight.detach().clone().requires_grad_()
+        layer, expected = norms.conv2d(K, step), norm(conv, size)
+        assert norm(layer, size).item() == expected.item()
+        (found,) = torch.autograd.grad(norm(layer, size), K)
+        assert torch.equal(found, torch.autograd.grad(expected, conv.weight)[0])
+        x = torch.rand(1, conv.in_channels, *size, dtype=K.dtype)
+        assert torch.equal(layer(x), step(x, K))
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, nn.Parameter])
+def test_the_layer_of_a_step_has_the_very_tensor_that_it_is_given(kind):
+    K = kind(torch.ones(4, 2, 3, 5))
+    layer = norms.conv2d(K, Convolution(stride=(2, 1), groups=2))
+    assert layer.weight is K and layer.bias is None
+    assert (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride) == (4, 4, (3, 5), (2, 1))
+    twice = norms.conv2d(2 * K, Convolution(groups=2))  # what is computed from a parameter stays in its graph
+    assert norms.linf(twice).item() == 60 and twice.weight.requires_grad == K.requires_grad

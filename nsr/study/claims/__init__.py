@@ -7,7 +7,7 @@ settings disagree; on what, is read off settings that differ in one thing only. 
 its attack with absolute radii, is measured from too few seeds; where another one is, it is named beside the verdict.
 """
 
-from nsr.study.claims.numbers import WORDS, mean_contours, missing, ranking, shelf, used
+from nsr.study.claims.numbers import CONTOURS, GAIN, WORDS, mean_contours, missing, ranking, shelf, used
 from nsr.study.claims.page import (
     MARKDOWN,
     SHIPPED,
@@ -15,6 +15,7 @@ from nsr.study.claims.page import (
     differences,
     having,
     markdown,
+    matrix,
     number,
     other,
     page,
@@ -25,6 +26,8 @@ from nsr.study.claims.verdict import Rules
 
 __all__ = [
     "CLAIMS",
+    "CONTOURS",
+    "GAIN",
     "MARKDOWN",
     "SHIPPED",
     "WORDS",
@@ -35,4 +38,4 @@ __all__ = [
     "ledger",
     "markdown",
 ]
-__all__ += ["mean_contours", "missing", "number", "other", "page", "ranking", "shelf", "to_json", "used"]
+__all__ += ["matrix", "mean_contours", "missing", "number", "other", "page", "ranking", "shelf", "to_json", "used"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -72,14 +73,14 @@ CLEAN, INPUTS, WEIGHTS = map(attrgetter, ("clean", "mean_x", "mean_w"))
 WORDS = {INPUTS: "inputs alone", WEIGHTS: "weights alone", AUC: "joint AUC"}
 
 
-def lost_to_inputs(c: Contour) -> float:
-    """By how much accuracy in the middle of the edge eps_w = 0 lies below half of the clean accuracy."""
-    return c.clean / 2 - c.within(c.grid_x[-1] / 2, c.grid_w[-1]).edge_x[-1]
+def lost_to_inputs(c: Contour, kept: float = Rules.kept) -> float:
+    """By how much accuracy in the middle of the edge eps_w = 0 lies below this share of the clean accuracy."""
+    return kept * c.clean - c.within(c.grid_x[-1] / 2, c.grid_w[-1]).edge_x[-1]
 
 
-def lost_to_weights(c: Contour) -> float:
-    """By how much accuracy in the middle of the edge eps_x = 0 lies below half of the clean accuracy."""
-    return c.clean / 2 - c.within(c.grid_x[-1], c.grid_w[-1] / 2).edge_w[-1]
+def lost_to_weights(c: Contour, kept: float = Rules.kept) -> float:
+    """By how much accuracy in the middle of the edge eps_x = 0 lies below this share of the clean accuracy."""
+    return kept * c.clean - c.within(c.grid_x[-1], c.grid_w[-1] / 2).edge_w[-1]
 
 
 def promise(c: Contour) -> float:
@@ -167,9 +168,10 @@ def vulnerable_to_both(runs: Runs, rules: Rules) -> Iterator[Case]:
 
 
 def _vulnerable(runs: Runs, rules: Rules, name: str, at: str, contour: str) -> tuple[Part, ...]:
-    words = "half of clean - middle of the edge, "
-    by_inputs = _alone(runs, rules, name, contour, lost_to_inputs, words + "inputs alone")
-    by_weights = _alone(runs, rules, name, contour, lost_to_weights, words + "weights alone")
+    words = f"{rules.kept:.0%} of clean - middle of the edge, "
+    inputs, weights = (partial(read, kept=rules.kept) for read in (lost_to_inputs, lost_to_weights))
+    by_inputs = _alone(runs, rules, name, contour, inputs, words + "inputs alone")
+    by_weights = _alone(runs, rules, name, contour, weights, words + "weights alone")
     return by_inputs, by_weights, _over(runs, rules, at, name, contour, INPUTS)
 
 

@@ -34,9 +34,18 @@ def to_json(runs: Runs | None = None, rules: Rules | None = None) -> str:
             kind: {name: len(select.having(group, kind)) for name, group in runs.items()} for kind in numbers.CONTOURS
         },
         "stale": sorted(run.folder.name for run in numbers.used(runs) if run.stale),
-        "claims": [_record(row, second[name]) for name, row in ledger(runs, rules).items()],
+        "claims": records(ledger(runs, rules), second),
     }
+    return as_text(content)
+
+
+def as_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def records(rows: Mapping[str, Row], second: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """One record a claim; `second` are the rows by the other interval."""
+    return [_record(row, second[name]) for name, row in rows.items()]
 
 
 def _record(row: Row, second: Row) -> dict[str, Any]:
@@ -45,8 +54,11 @@ def _record(row: Row, second: Row) -> dict[str, Any]:
     cases = [_case_record(case, row.rules) for case in row.cases]
     return {
         **words,
+        "the paper's number": row.claim.number,
         "test": row.test,
         **found,
+        "in words": row.words,
+        "one difference": number(row.cases[0].telling),
         f"by the {second.rules.interval} interval": second.words,
         "cases": cases,
     }
@@ -66,8 +78,11 @@ def _part_record(part: Part) -> dict[str, Any]:
 
 
 def markdown(rows: Mapping[str, Row]) -> str:
-    """The ledger as one compact table: claim, verdict, and the number that tells in the paper's own setting."""
-    lines = ["| | the paper's claim | verdict | the number that tells, in the paper's setting |", "|---|---|---|---|"]
+    """The ledger as one compact table: claim, verdict, and one difference of its test in the paper's own setting."""
+    lines = [
+        "| | the paper's claim | verdict | one difference of its test, in the paper's setting |",
+        "|---|---|---|---|",
+    ]
     for name, row in rows.items():
         lines.append(f"| {name} | {row.claim.title} | **{row.words}**{_seen(row)} | {number(row.cases[0].telling)} |")
     return "\n".join(lines) + "\n"
@@ -95,6 +110,20 @@ def _outcome(row: Row, setting: Setting) -> str:
         return NO_RUNS
     outcome = case.outcome(row.rules)
     return case.telling.side if outcome == FAILS else outcome
+
+
+def matrix(rows: Mapping[str, Row]) -> dict[str, dict[str, str]]:
+    """What every deciding test comes to: claim, with what is special about the test -> kind of contour -> outcome."""
+    found: dict[str, dict[str, str]] = {}
+    for name, row in rows.items():
+        for setting, outcome in row.outcomes.items():
+            special = ", ".join(filter(None, (setting.question, setting.training)))
+            where = replace(setting, question="", training="")
+            kinds = (k for k, known in numbers.CONTOURS.items() if where in (known, replace(known, radii="")))
+            kind = next(kinds, None)
+            label = f"{name}, {special}" if special else name
+            found.setdefault(label, {})[str(numbers.CONTOURS[kind]) if kind else "no attack"] = outcome
+    return found
 
 
 def having(rows: Mapping[str, Row], verdict: str) -> str:

@@ -35,8 +35,8 @@ CLAIMS = (
         "Standard is vulnerable to both",
         "The standard model (a) is vulnerable to both weight and input perturbations.",
         "section 4.1",
-        "In the middle of each edge Standard keeps less than half of its clean accuracy, and the model that is trained "
-        "for an edge keeps more along it: AT for inputs, Weight Perturb for weights.",
+        "In the middle of each edge Standard keeps less than {kept:.0%} of its clean accuracy, and the model that is "
+        "trained for an edge keeps more along it: AT for inputs, Weight Perturb for weights.",
         numbers.vulnerable_to_both,
     ),
     Claim(
@@ -57,6 +57,7 @@ CLAIMS = (
         "The relative improvement of joint AUC is above zero, and its interval meets 24% plus or minus {near:.0%} of "
         "AT's AUC. Which AT+beta is best is chosen on the test images, as it seems to be in the paper.",
         numbers.quarter_better,
+        number="about 24%",
     ),
     Claim(
         "C6",

@@ -23,6 +23,8 @@ class Rules:
     seeds: int = 3  # runs of fewer seeds are shown and decide nothing
     # PAPER: unstated how little "only slightly better" is; we chose a quarter of what AT gains.
     slight: float = 0.25
+    # PAPER: unstated when a model is "vulnerable"; we chose that it keeps less than half of its clean accuracy.
+    kept: float = 0.5
     # PAPER: unstated how near "about 24%" is; we chose ten points.
     near: float = 0.1
     # PAPER: unstated when a min-max procedure has failed; we chose a clean accuracy, and robustness no better.
@@ -123,6 +125,7 @@ class Claim:
     test: str
     cases: Callable[[Any, Rules], Iterator[Case]]  # from what it is measured on: runs, or a ladder
     universal: bool = False  # examples can refute it, and never show it
+    number: str = ""  # what the paper reports, where it reports a number
 
 
 @dataclass(frozen=True)
