@@ -5,12 +5,12 @@ A mean of a single seed has no interval and is drawn hollow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from nsr.figures import style
 from nsr.figures.style import Look
@@ -123,7 +123,7 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
     heights = [0.9 + 0.36 * max(1, len(names[title])) for title in titles]
     norms = list(SYMBOLS)
     figure, grid = style.subplots(
-        len(titles), len(norms), (9.2, 0.6 + sum(heights)), sharey="row", sharex="col", height_ratios=heights
+        len(titles), len(norms), (9.2, max(2.2, 0.6 + sum(heights))), sharey="row", sharex="col", height_ratios=heights
     )
     for axes, title in zip(grid, titles, strict=True):
         for ax, norm in zip(axes, norms, strict=True):
@@ -132,10 +132,11 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
             ax.axvline(1, color="black", linewidth=1)
             if comparable is not None:
                 ax.axvline(comparable, color="0.4", linewidth=1, linestyle=":")
-            _factors(ax)
+            ax.set_xscale("log")
         style.rows(axes[0], [_shown(name) for name in names[title]] or [""])
         axes[len(norms) // 2].set_title(title)
     for ax, norm in zip(grid[-1], norms, strict=True):
+        _factors(ax)
         ax.set_xlabel(f"{SYMBOLS[norm]} norms / Standard's")
     return figure
 
@@ -150,12 +151,19 @@ def _factor(ax: Axes, at: int, found: Norm, seen: Look) -> None:
 
 
 def _factors(ax: Axes) -> None:
-    """A logarithmic axis of factors, labelled 1, 2, 5 and so on."""
+    """A logarithmic axis of factors with three labels or more, once everything is drawn."""
     ax.set_xscale("log")
     low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=8))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter("{x:g}")
+    decades = range(math.floor(math.log10(low)), 1 + math.floor(math.log10(high)))
+    for steps in _STEPS:
+        places = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(places) >= 3:
+            break
+    style.ticks(ax, places)
+    ax.set_xlim(low, high)
+
+
+_STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
 
 
 def dots(
@@ -165,14 +173,15 @@ def dots(
     titles = list(panels) or [""]
     measures = list(dict.fromkeys(m for found in panels.values() for m in found)) or [""]
     names = list(dict.fromkeys(n for found in panels.values() for named in found.values() for n in named))
-    size = (2.0 + 2.3 * len(measures), 0.2 + len(titles) * (0.9 + 0.28 * max(1, len(names))))
+    size = (2.0 + 2.3 * len(measures), max(2.2, 0.2 + len(titles) * (0.9 + 0.28 * len(names))))
     figure, grid = style.subplots(len(titles), len(measures), size, sharey=True)
     for axes, title in zip(grid, titles, strict=True):
         for ax, measure in zip(axes, measures, strict=True):
             for name, found in panels.get(title, {}).get(measure, {}).items():
                 color, marker = (style.ORANGE, "D") if name in first else (style.BLUE, "o")
                 face = color if len(found.values) > 1 else "white"
-                ends = (100 * value for value in (found.low, found.mean, found.high))
+                ends = [100 * value for value in (found.low, found.mean, found.high)]
+                ends = ends if zero else [min(max(end, 0), 100) for end in ends]  # an accuracy is a share
                 style.spans(ax, names.index(name), *ends, color=color, marker=marker, markerfacecolor=face)
             if zero:
                 ax.axvline(0, color="black", linewidth=1)

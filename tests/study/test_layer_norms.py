@@ -9,7 +9,7 @@ from nsr.runs.companions import EQUAL, STRENGTHS
 from nsr.study import layer_norms
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
 from nsr.study.layer_norms import ATTACKED, CLEAN
-from nsr.study.norm_claims import CLAIMS, RULES, Measured, ledger
+from nsr.study.norm_claims import REGULARISERS, RULES, Measured, ledger
 from nsr.study.statistics import Estimate, estimate
 
 PLACE = "MNIST, dense"
@@ -69,7 +69,7 @@ def test_differences_from_zeta_alone_are_taken_seed_by_seed_and_name_everything_
     named = {"Standard": rung(), "zeta alone": rung(attacked=0.7)}
     found = layer_norms.against(named, "coarse")
     assert {measure: list(of) for measure, of in found.items()} == dict.fromkeys(layer_norms.MEASURES, ["Standard"])
-    assert found["both"]["Standard"].mean == pytest.approx(-0.2)
+    assert found["joint AUC"]["Standard"].mean == pytest.approx(-0.2)
     assert not any(layer_norms.against({"Standard": rung()}, "coarse").values())
 
 
@@ -95,15 +95,15 @@ def test_the_answer_follows_the_differences(differences: list[float], words: str
 def test_one_seed_decides_nothing() -> None:
     found = {name: difference(-1.0, seeds=1, half=0.0) for name in OTHERS}
     assert layer_norms.verdict(found).startswith("not decided")
-    assert layer_norms.answer(found, "both") == "both: not decided, there are too few seeds"
+    assert layer_norms.answer(found, "joint AUC") == "joint AUC: not decided, there are too few seeds"
 
 
 def test_the_answer_names_everyone_once() -> None:
     found = dict(zip(OTHERS, map(difference, (1.0, -1.0, 0.0, -1.0)), strict=False))
-    said = layer_norms.answer(found, "both")
+    said = layer_norms.answer(found, "joint AUC")
     assert said == (
-        "both: “norm decay, l_inf” above zeta alone; “norm decay, l_1” and clipped singular values below zeta alone; "
-        "weight decay not told apart from zeta alone; 1 of 5 not decided"
+        "joint AUC: “norm decay, l_inf” above zeta alone; “norm decay, l_1” and clipped singular values below zeta "
+        "alone; weight decay not told apart from zeta alone; 1 of 5 not decided"
     )
 
 
@@ -116,6 +116,14 @@ def test_verdicts_say_how_many_settings_they_rest_on() -> None:
 def test_cases_that_hold_are_counted_among_those_with_enough_seeds() -> None:
     parts = (difference(1.0), difference(0.0), difference(1.0, seeds=2), None)
     cases = [Case(Setting(question=str(k)), (Part("a", found),)) for k, found in enumerate(parts)]
-    assert layer_norms.counted(cases[:2], Rules()) == "1 of 2"
-    assert layer_norms.counted(cases, RULES) == "1 of 2, 2 have too few seeds"
-    assert len(CLAIMS) == 4
+    assert layer_norms.counted(cases[:2], Rules()) == "1 of 2 settings"
+    assert layer_norms.counted(cases, RULES) == "1 of 2 settings; 2 more have too few seeds"
+
+
+@pytest.mark.parametrize(
+    ("at", "seeds", "words"), [(0.7, 3, "no norm regulariser"), (0.3, 3, "AT is not shown"), (0.7, 2, "too few seeds")]
+)
+def test_the_opening_follows_the_second_half_of_d4(at: float, seeds: int, words: str) -> None:
+    ladders = {(name, PLACE): {EQUAL[name]: rung()} for name in REGULARISERS}
+    row = ledger(Measured(ladders, {PLACE: {"at": rung("at", seeds, attacked=at)}}, 0))["D4"]
+    assert words in layer_norms.opening(row, RULES)
