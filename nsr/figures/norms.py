@@ -134,6 +134,7 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
                 ax.axvline(comparable, color="0.4", linewidth=1, linestyle=":")
             ax.set_xscale("log")
         style.rows(axes[0], [_shown(name) for name in names[title]] or [""])
+        axes[0].set_ylim(max(1, len(names[title])) - 0.3, -0.5)  # room for the last layers' numbers
         axes[len(norms) // 2].set_title(title)
     for ax, norm in zip(grid[-1], norms, strict=True):
         _factors(ax)
