@@ -16,10 +16,13 @@ from nsr.study import claims
 from nsr.study.claims.verdict import MISSING
 from nsr.study.select import Runs
 from nsr.study.statistics import Estimate, estimate, paired
+from nsr.training import METHODS
 
 Rung = Mapping[int, Run]  # by seed
 Ladder = Mapping[float, Rung]  # by strength or radius; 0 is Standard
 Read = Callable[[Run], float]
+
+TITLES = {name: METHODS[name].title for name in companions.ROWS}
 
 
 def ladder(name: str, place: str = "MNIST, dense", *stores: Path) -> Ladder:
@@ -85,6 +88,25 @@ def accuracy(run: Run) -> float:
 def validation(rung: Rung) -> float:
     """The mean validation accuracy at the end of the training, by which a rung may be chosen."""
     return sum(run.history[-1]["validation"] for run in rung.values()) / len(rung)
+
+
+def with_weights(rung: Rung) -> Run | None:
+    """The first run of a rung that is stored with its weights."""
+    return next((run for run in rung.values() if run.has_weights), None)
+
+
+def told(found: Estimate | None, unit: str = "points", factor: float = 100) -> str:
+    """A difference in words, with its interval and the number of seeds behind it.
+
+    >>> told(estimate([0.01, 0.02, 0.03])), told(None)
+    ('+2.0 points [-0.5, +4.5], n = 3', 'not measured')
+    """
+    if found is None:
+        return "not measured"
+    mean, low, high = (factor * value for value in (found.mean, found.low, found.high))
+    if len(found.values) == 1:
+        return f"{mean:+.1f} {unit}, one seed"
+    return f"{mean:+.1f} {unit} [{low:+.1f}, {high:+.1f}], n = {len(found.values)}"
 
 
 def shelf(place: str, *stores: Path) -> Runs:
