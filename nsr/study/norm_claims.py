@@ -27,7 +27,7 @@ from nsr.training import METHODS
 RULES = Rules(interval="student")
 REGULARISERS = tuple(name for name in STRENGTHS if name not in TERMS_OF_THE_LOSS)
 NORMS = {"linf": "l_inf", "l1": "l_1", "spectral": "spectral"}
-COMPARABLE = 0.9  # PAPER: unstated how near "comparable" is; we chose norms that are at most a tenth smaller.
+COMPARABLE = 0.9  # Liang and Huang do not say how near that is; we chose norms that are at most a tenth smaller
 SCALE = 1000.0  # of the last layer, so of the Lipschitz constant
 
 INPUTS = of_contour("few", attrgetter("mean_x"))  # the mean accuracy along the edge eps_w = 0
