@@ -104,8 +104,8 @@ def orders() -> list[Order]:
 
 
 def ship(store: Path, shipped: Path = paths.COMPANIONS) -> None:
-    """Copy the runs of a store into the tree: with weights those of the rows at seed 0, the others without."""
-    looked_at = {spec(row, 0, **where).folder for where in PLACES.values() for row in ROWS}
+    """Copy the runs of a store into the tree: with weights those of a few rows at seed 0, the others without."""
+    looked_at = {spec(row, 0, **where).folder for where in PLACES.values() for row in DECIDED}
     for folder in {order.spec.folder: None for order in orders()}:
         if is_run(store / folder):
             adopt(load(store / folder), shipped, weights=folder in looked_at)
