@@ -30,12 +30,13 @@ def tune_command(
     """Search the numbers of all methods on validation images, and write the table of all candidates.
 
     Each row climbs by SGD and by Adam until every neighbour of its best candidate has been tried and none is better.
-    Takes about 4 hours of one core. The table is written after every round, and candidates that are stored are not
-    trained again. Exit code 1: a candidate could not be had, or a search ended at the limit of its ladders.
+    Takes about 4 hours of one core. The table is written after every round; candidates that are stored, or that the
+    table has by the same procedure and code, are not trained again. Exit code 1: a candidate could not be had, or a search ended at the limit of its ladders.
     """
     with refusals():
         refuse_unwritable_files(out)
         _refuse_unknown(only, tuning.SEARCHES)
+        tuning.take(out, store)
         with sweep.cluster(scheduler, workers) as client, _bar() as bar:
             names = only or tuple(tuning.SEARCHES)
             grow = functools.partial(_grow, bar)

@@ -33,7 +33,7 @@ from dask.distributed import Client
 import nsr.runs
 from nsr import paths
 from nsr.files import as_json, parsed, write_whole
-from nsr.runs import TRAINING, Spec, sweep
+from nsr.runs import ATTACKING, CERTIFYING, TRAINING, Spec, sweep
 from nsr.runs.climb import REACH, Climb, Free, Ladder, Point, follow
 from nsr.runs.code_digest import code_at_first_use
 from nsr.runs.store import CHECKPOINT
@@ -43,6 +43,8 @@ from nsr.training import METHODS, CollapseError, Method
 SEED, EPOCHS, BATCH, CLIP, FLOOR = 100, 6, 256, 1.0, 0.95
 OPTIMISERS = {"sgd": 0.2, "adam": 0.01}  # with the rate at which the climb of each starts
 TABLE = paths.DATA / "tuning.json"
+CODE = tuple(dict.fromkeys((*TRAINING, *ATTACKING, *CERTIFYING)))  # what decides a candidate's numbers
+COLLAPSED, TAKEN = "collapsed.json", "taken.json"  # notes in the place of a run
 # what is found of a candidate -> the contour whose AUC it is
 WHAT = {"auc": "validation", "certified": "validation_certified", "own": "validation_own"}
 
@@ -154,10 +156,13 @@ class Searched:
 
     def order(self, point: Point) -> Order:
         """A candidate as a run to be had."""
-        search = SEARCHES[self.name]
-        common = {"epochs": EPOCHS, "batch": BATCH, "clip": CLIP}
-        spec = nsr.runs.spec(search.row or self.name, SEED, **{**common, **self.numbers(point)})
-        return Order(spec, tuple(WHAT[what] for what in search.measured))
+        return Order(_spec(self.name, self.numbers(point)), tuple(WHAT[w] for w in SEARCHES[self.name].measured))
+
+
+def _spec(name: str, numbers: Mapping[str, float | str]) -> Spec:
+    """The run of a candidate of this search."""
+    common = {"epochs": EPOCHS, "batch": BATCH, "clip": CLIP}
+    return nsr.runs.spec(SEARCHES[name].row or name, SEED, **{**common, **numbers})
 
 
 def searched(name: str, optimiser: str, store: Path) -> Searched | None:
@@ -186,8 +191,10 @@ def searched(name: str, optimiser: str, store: Path) -> Searched | None:
 def _found(spec: Spec, measured: Sequence[str], store: Path) -> Found | None:
     """None where it is not stored, or was computed by other code: then the sweep is to say so."""
     run = nsr.runs.stored(spec, store)
+    if run is None and _has_collapsed(spec, store):
+        return dict.fromkeys(("clean", *measured))
     if run is None:
-        return dict.fromkeys(("clean", *measured)) if _has_collapsed(spec, store) else None
+        return _noted(store / spec.folder / TAKEN, CODE).get("found")
     if run.stale or not {WHAT[what] for what in measured} <= set(run.contours):
         return None
     return {
@@ -198,18 +205,36 @@ def _found(spec: Spec, measured: Sequence[str], store: Path) -> Found | None:
 
 def _has_collapsed(spec: Spec, store: Path) -> bool:
     """Whether its training is known to collapse under the present code."""
-    note = _note(spec, store)
-    return note.exists() and parsed(note).get("code") == code_at_first_use(TRAINING, paths.PACKAGE)
+    return bool(_noted(store / spec.folder / COLLAPSED, TRAINING))
+
+
+def _noted(note: Path, roles: Sequence[str]) -> dict[str, Any]:
+    """What is noted in the place of a run, if that was computed by the present code."""
+    known = parsed(note) if note.exists() else {}
+    return known if known.get("code") == code_at_first_use(roles, paths.PACKAGE) else {}
 
 
 def _keep_collapse(spec: Spec, store: Path, reason: str) -> None:
     """A note in the place of the run, so that it is not trained again when the search is taken up."""
-    write_whole(_note(spec, store), as_json({"reason": reason, "code": code_at_first_use(TRAINING, paths.PACKAGE)}))
+    note = {"reason": reason, "code": code_at_first_use(TRAINING, paths.PACKAGE)}
+    write_whole(store / spec.folder / COLLAPSED, as_json(note))
     (store / spec.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _note(spec: Spec, store: Path) -> Path:
-    return store / spec.folder / "collapsed.json"
+def take(path: Path, store: Path) -> int:
+    """Go on from a record: note in the store what it says of candidates, so that none of them is trained again.
+
+    Nothing is taken from a record by another procedure or by other code. How many were taken is returned.
+    """
+    known = parsed(path) if path.exists() else {}
+    if known.get("procedure") != procedure() or known.get("code") != code_at_first_use(CODE, paths.PACKAGE):
+        return 0
+    for candidate in known["candidates"]:
+        search = SEARCHES[candidate["method"]]
+        found = {what: candidate[what] for what in ("clean", *search.measured)}
+        folder = store / _spec(candidate["method"], candidate["numbers"]).folder
+        write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
+    return len(known["candidates"])
 
 
 # to go on -----------------------------------------------------------------------------------------------------------
@@ -267,6 +292,7 @@ def record(store: Path) -> dict[str, Any]:
     whole = all(search and search.ended for search in found.values())
     return {
         "procedure": procedure(),
+        "code": code_at_first_use(CODE, paths.PACKAGE),
         "main optimiser": main_optimiser(_aucs(found)) if whole else None,
         "searches": [_end(*pair, search) for pair, search in found.items()],
         "candidates": [candidate for search in found.values() if search for candidate in _candidates(search)],

@@ -339,3 +339,30 @@ def test_a_run_without_its_contours_or_by_other_code_is_no_result(small, tmp_pat
     assert order not in tuning.orders(tmp_path, ["joint_at_own"])
     monkeypatch.setattr(nsr.runs, "stored", lambda spec, store: replace(run, stale=("training.loss",)))
     assert order in tuning.orders(tmp_path, ["joint_at_own"])
+
+
+def test_a_search_goes_on_from_its_table_where_the_runs_are_gone(small, thread, tmp_path):
+    out = tmp_path / "table.json"
+    tuning.run(tmp_path / "here", out, thread, names=["standard"])
+    record = json.loads(out.read_text())
+    assert tuning.take(out, tmp_path / "there") == len(record["candidates"]) > 0
+    assert tuning.orders(tmp_path / "there", ["standard"]) == []
+    assert tuning.table(tmp_path / "there") == record["candidates"]
+
+
+@pytest.mark.parametrize("other", [{"code": {}}, {"procedure": {}}])
+def test_nothing_is_taken_from_a_table_by_other_code_or_another_procedure(small, thread, tmp_path, other):
+    out = tmp_path / "table.json"
+    tuning.run(tmp_path / "here", out, thread, names=["standard"])
+    out.write_text(json.dumps({**json.loads(out.read_text()), **other}))
+    assert tuning.take(out, tmp_path / "there") == 0 == tuning.take(tmp_path / "no file", tmp_path / "there")
+    assert len(tuning.orders(tmp_path / "there", ["standard"])) == 3
+
+
+def test_a_taken_candidate_by_code_that_has_changed_is_tried_again(small, thread, tmp_path):
+    out = tmp_path / "table.json"
+    tuning.run(tmp_path / "here", out, thread, names=["standard"])
+    tuning.take(out, tmp_path / "there")
+    note = next((tmp_path / "there").glob("*/taken.json"))
+    note.write_text(json.dumps({**json.loads(note.read_text()), "code": {}}))
+    assert len(tuning.orders(tmp_path / "there", ["standard"])) in (1, 3)
