@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from docutils import nodes
 from docutils.utils import new_document
+from PIL import Image
 
 from nsr import paths
 from nsr.book import notebooks
@@ -125,3 +128,51 @@ def test_the_table_of_times_has_the_chapters_that_were_measured_and_no_others(ch
     page = SimpleNamespace(env=env)
     ((link, *rest),) = chapter_pages.ChapterTimes.rows(page)
     assert link[0]["reftarget"] == "/chapters/01_first" and rest == ["14 s", "a processor"]
+
+
+@pytest.fixture
+def figure_pages(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(paths.ROOT / "_ext"))
+    yield importlib.import_module("nsr_figures")
+    sys.modules.pop("nsr_figures")
+
+
+def shown(folder: Path, inked: float, alt: str, caption: str) -> tuple[SimpleNamespace, nodes.document]:
+    """A page with one picture of which this share is black, shown by a cell."""
+    picture = np.full((10, 100, 3), 255, dtype=np.uint8)
+    picture[:, : round(100 * inked)] = 0
+    Image.fromarray(picture).save(folder / "picture.png")
+    image = nodes.image(uri="picture.png", alt=alt)
+    figure = nodes.figure("", image, nodes.caption(text=caption))
+    doctree = new_document("a chapter")
+    doctree += nodes.container("", figure, nb_element="cell_code_output")
+    return SimpleNamespace(srcdir=str(folder)), doctree
+
+
+@pytest.mark.parametrize(
+    ("inked", "alt", "caption", "turned"),
+    [
+        (0.05, "Two lines", "A line for each method.", True),
+        (0.5, "A map", "Accuracy over the plane.", False),
+        (0.05, "Lines from light to dark", "Layers.", False),
+        (0.05, "Two lines", "At 1 (black line) both meet.", False),
+    ],
+)
+def test_only_line_art_whose_words_hold_on_a_dark_page_is_turned(
+    figure_pages, inked: float, alt: str, caption: str, turned: bool, tmp_path: Path
+) -> None:
+    app, doctree = shown(tmp_path, inked, alt, caption)
+    figure_pages.figures(app, doctree)
+    (image,) = doctree.findall(nodes.image)
+    assert ("nsr-line-art" in image["classes"]) == turned
+    assert image["width"] == "100px", "Sphinx links to their full size the pictures that have a width"
+
+
+def test_maps_and_handwritten_digits_of_the_chapters_keep_their_plate_and_curves_do_not(figure_pages) -> None:
+    wanted = {"01": {"fig-one-image": False, "fig-left-out": False, "fig-diagonal": True}}
+    wanted["08"] = {"fig-figure-1": False, "fig-figure-crowd": True}
+    for chapter, figures in wanted.items():
+        notebook = notebooks.read(notebooks.chapters([chapter])[0])
+        for name, expected in figures.items():
+            with Image.open(io.BytesIO(notebooks.figure(notebook, name))) as picture:
+                assert figure_pages.is_line_art(picture) == expected, name
