@@ -70,8 +70,8 @@ PALE = r"""() => {
 
 # figures of cells that are squeezed, as wide against high as no picture of theirs is, or that lead to no full size
 POOR_FIGURES = """() => [...document.querySelectorAll('.cell_output img')].filter(img => {
-  const style = getComputedStyle(img), sides = ['Left', 'Right', 'Top', 'Bottom'].map(s => parseFloat(style['padding' + s]));
-  const wide = img.clientWidth - sides[0] - sides[1], high = img.clientHeight - sides[2] - sides[3];
+  const pad = side => parseFloat(getComputedStyle(img)['padding' + side]);
+  const wide = img.clientWidth - pad('Left') - pad('Right'), high = img.clientHeight - pad('Top') - pad('Bottom');
   const link = img.closest('a')?.href;
   return Math.abs(wide / high * img.naturalHeight / img.naturalWidth - 1) > 0.03 || link !== img.src;
 }).map(img => img.alt)"""
