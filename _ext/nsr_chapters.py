@@ -16,7 +16,8 @@ from nsr.book.notebooks import TAKEN, read
 from nsr.book.parameters import of_chapter
 
 HOW = "chapters/appendix/reproduce"
-FOLDED = {"hide_mode": "input", "prompt_show": "Show the cell of these parameters", "prompt_hide": "Hide it"}
+LABEL = "The cell that declares them"  # above it, folded or not; on paper it is open
+FOLDED = {"hide_mode": "input", "prompt_show": LABEL, "prompt_hide": LABEL}
 
 
 class Taken(NamedTuple):
