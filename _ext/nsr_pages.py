@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import plotly
@@ -91,7 +92,7 @@ class Choices(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         for file in (*Path(self.env.srcdir, "nsr").rglob("*.py"), Path(self.env.srcdir, "data", "claims.json")):
             self.env.note_dependency(str(file))
-        return [_table(choices.HEAD, (16, 18, 17, 18, 19, 12), [choice.row for choice in choices.choices()])]
+        return [table(choices.HEAD, (16, 18, 17, 18, 19, 12), [choice.row for choice in choices.choices()])]
 
 
 class PaperTags(SphinxDirective):
@@ -104,7 +105,7 @@ class PaperTags(SphinxDirective):
             for line, text in paper_tags(module.read_text()):
                 if not text.startswith("unstated"):
                     rows.append((f"`{module.relative_to(self.env.srcdir)}:{line}`", text))
-        return [_table(("Where", "What"), (30, 70), rows)] if rows else [nodes.paragraph(text="None so far.")]
+        return [table(("Where", "What"), (30, 70), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
 
 class StoredRuns(SphinxDirective):
@@ -122,7 +123,7 @@ class StoredRuns(SphinxDirective):
             what = f"{spec.method.title}, seed {spec.seed}"
             rows.append((f"`{file.parent.name}`", what, spec.differs, contours, commit, digest))
         head = ("Run", "Method and seed", "Differs from its row in", "Contours", "Commit", "Digest")
-        return [_table(head, (24, 18, 20, 20, 9, 9), rows)] if rows else [nodes.paragraph(text="None so far.")]
+        return [table(head, (24, 18, 20, 20, 9, 9), rows)] if rows else [nodes.paragraph(text="None so far.")]
 
 
 class Measurements(SphinxDirective):
@@ -132,7 +133,7 @@ class Measurements(SphinxDirective):
         self.env.note_dependency(str(Path(self.env.srcdir, "nsr", "runs", "protocols.py")))
         rows = [(f"`{name}`", _attacker(what), *_grid(what)) for name, what in MEASUREMENTS.items()]
         head = ("Name", "What is measured", "Input radii", "Weight radii", "Images")
-        return [_table(head, (20, 30, 16, 18, 16), rows)]
+        return [table(head, (20, 30, 16, 18, 16), rows)]
 
 
 def _attacker(what: Measurement) -> str:
@@ -185,11 +186,11 @@ class Verdicts(SphinxDirective):
         return nodes.container("", head, *told, classes=[f"nsr-{claim['verdict'].replace(' ', '-')}"])
 
 
-def _table(head: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[str, ...]]) -> nodes.table:
-    """What a cell has between backticks stands in letters of one width."""
+def table(head: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str | nodes.Node]]) -> nodes.table:
+    """A table of text and nodes; what a text has between backticks stands in letters of one width."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(head))
-    group += nodes.thead("", _row(*(nodes.paragraph(text=cell) for cell in head)))
-    group += nodes.tbody("", *(_row(*map(_words, row)) for row in rows))
+    group += nodes.thead("", _row(head))
+    group += nodes.tbody("", *map(_row, rows))
     return nodes.table("", group)
 
 
@@ -198,8 +199,8 @@ def _words(text: str) -> nodes.paragraph:
     return nodes.paragraph("", "", *(nodes.literal(text=part) if k % 2 else nodes.Text(part) for k, part in parts))
 
 
-def _row(*cells: nodes.Node) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", cell) for cell in cells))
+def _row(cells: Iterable[str | nodes.Node]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", _words(cell) if isinstance(cell, str) else cell) for cell in cells))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -8,6 +8,7 @@ import reprlib
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nbformat import NotebookNode
 
 from nsr import paths
 from nsr.files import write_whole
+from nsr.runs.circumstances import processor
 
 # the README shows one figure of one chapter: chapter -> the figure's name in its cell's metadata
 README_FIGURES = {"08_figure_1": "fig-figure-1"}
@@ -27,6 +29,7 @@ KEPT_IN_NOTEBOOK = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+TAKEN = "nsr"  # where the metadata of an executed notebook say how long that took: {"seconds": .., "hardware": ..}
 NO_NOTEBOOK = (ValueError, TypeError, AttributeError, KeyError, RecursionError, nbformat.ValidationError)
 
 
@@ -67,27 +70,38 @@ def execute(chapter: Path, out: Path, changes: Mapping[str, object] | None = Non
     os.environ["OMP_NUM_THREADS"] = "1"  # the kernel inherits it: with one thread, sums are added in one order
     kernel = {"kernel_name": "python3", "language": "python", "cwd": chapter.parent}
     quiet = {"extra_arguments": ["--log-level=40"]}  # the kernel's own warnings would tear the progress bar
+    started, taken = time.perf_counter(), None
     try:
         papermill.execute_notebook(
             chapter, out, dict(changes or {}), progress_bar={"desc": chapter.stem}, **kernel, **quiet
         )
+        taken = {"seconds": round(time.perf_counter() - started, 1), "hardware": processor()}
     finally:
         if out.exists():
-            write(out, stripped(read(out)))
+            write(out, stripped(read(out), taken))
 
 
 def refresh(chapter: Path) -> NotebookNode:
-    """Run a chapter with its default parameters and write it back; one that fails stays on disk as it was."""
+    """Run a chapter with its default parameters and write it back; one that fails stays on disk as it was.
+
+    Where every cell gives what it gave before, the time that it then took is kept, so that the file stays as it was.
+    """
     with tempfile.TemporaryDirectory() as folder:
         executed = Path(folder, chapter.name)
         execute(chapter, executed)
-        write_whole(chapter, executed.read_bytes())
-    return read(chapter)
+        before, notebook = read(chapter), read(executed)
+    if notebook.cells == before.cells:
+        notebook = stripped(notebook, before.metadata.get(TAKEN) or notebook.metadata[TAKEN])
+    write(chapter, notebook)
+    return notebook
 
 
-def stripped(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without times, paths and versions: only what the chapter's author wrote and what its code gave."""
-    notebook.metadata = nbformat.from_dict(KEPT_IN_NOTEBOOK)
+def stripped(notebook: NotebookNode, taken: Mapping[str, object] | None = None) -> NotebookNode:
+    """The notebook without papermill's times, paths and versions.
+
+    What is left is what the chapter's author wrote, what its code gave, and how long that took.
+    """
+    notebook.metadata = nbformat.from_dict(KEPT_IN_NOTEBOOK | ({TAKEN: taken} if taken else {}))
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)

@@ -26,7 +26,7 @@ COMMANDS = {
     "train": ("single", "Train one network by a row of the table of methods"),
     "contour": ("single", "Measure a contour of a stored run"),
     "runs": ("single", "List the stored runs, the shipped and your own"),
-    "tune": ("many", "Choose the numbers of all methods on validation images"),
+    "tune": ("many", "Search the numbers of all methods on validation images"),
     "reproduce": ("many", "Compute the runs of the book from nothing"),
     "run": ("chapters", "Execute one chapter with other parameters"),
     "book": ("chapters", "Rebuild the whole book under one set of parameters"),

@@ -22,7 +22,7 @@ def circumstances(dataset: str) -> dict[str, Any]:
         "commit": _commit(),
         "data": data.digests(dataset),
         "torch": torch.__version__,
-        "hardware": f"{_processor()}, {os.cpu_count()} cores",
+        "hardware": f"{processor()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
     }
 
@@ -41,7 +41,8 @@ def _commit() -> str | None:
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -25,7 +25,7 @@ def write_chapter(folder: Path, *sources: str) -> Path:
 
 
 @pytest.mark.slow
-def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_time_or_path(tmp_path: Path) -> None:
+def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_date_or_path(tmp_path: Path) -> None:
     chapter = write_chapter(tmp_path, "n: int = 3  # how many", "n * 2")
     notebooks.refresh(chapter)
     first = chapter.read_bytes()
@@ -35,6 +35,30 @@ def test_a_rerun_without_a_change_gives_no_diff_and_holds_no_time_or_path(tmp_pa
     assert str(tmp_path) not in text and "papermill" not in text and "start_time" not in text
     assert [cell.execution_count for cell in nbformat.reads(text, as_version=4).cells] == [1, 2]
     assert nbformat.reads(text, as_version=4).cells[1].outputs[0].data["text/plain"] == "6"
+    taken = nbformat.reads(text, as_version=4).metadata[notebooks.TAKEN]
+    assert 0 < taken["seconds"] < 600 and taken["hardware"]
+
+
+@pytest.mark.parametrize(("now", "kept"), [("6", 14.2), ("7", 0.5)])
+def test_the_time_of_an_execution_is_kept_with_what_it_gave(
+    now: str, kept: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given(text: str, seconds: float, path: Path) -> None:
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        cell = nbformat.v4.new_code_cell("print(n)", id="cell-0", outputs=[output], execution_count=1)
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        notebooks.write(path, notebooks.stripped(notebook, {"seconds": seconds, "hardware": "a processor"}))
+
+    chapter = tmp_path / "09_example.ipynb"
+    given("6", 14.2, chapter)
+    monkeypatch.setattr(notebooks, "execute", lambda _, out: given(now, 0.5, out))
+    assert notebooks.refresh(chapter) == notebooks.read(chapter)
+    assert notebooks.read(chapter).metadata[notebooks.TAKEN]["seconds"] == kept
+
+
+def test_a_notebook_that_failed_has_no_time_of_an_earlier_execution() -> None:
+    notebook = nbformat.v4.new_notebook(metadata={notebooks.TAKEN: {"seconds": 14.2, "hardware": "a processor"}})
+    assert notebooks.stripped(notebook).metadata == notebooks.KEPT_IN_NOTEBOOK
 
 
 @pytest.mark.slow

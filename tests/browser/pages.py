@@ -68,6 +68,14 @@ PALE = r"""() => {
   return [...found];
 }"""
 
+# figures of cells that are squeezed, as wide against high as no picture of theirs is, or that lead to no full size
+POOR_FIGURES = """() => [...document.querySelectorAll('.cell_output img')].filter(img => {
+  const pad = side => parseFloat(getComputedStyle(img)['padding' + side]);
+  const wide = img.clientWidth - pad('Left') - pad('Right'), high = img.clientHeight - pad('Top') - pad('Bottom');
+  const link = img.closest('a')?.href;
+  return Math.abs(wide / high * img.naturalHeight / img.naturalWidth - 1) > 0.03 || link !== img.src;
+}).map(img => img.alt)"""
+
 
 @dataclass
 class Opened:
@@ -136,6 +144,20 @@ def test_every_figure_says_in_words_what_it_shows(opened: Opened) -> None:
 def test_no_page_scrolls_sideways_on_a_phone(opened: Opened) -> None:
     opened.page.set_viewport_size(PHONE)
     assert opened.page.evaluate(WIDER_THAN_THE_PAGE) == []
+
+
+def test_every_figure_keeps_its_form_on_a_phone_and_a_tap_opens_its_full_size(opened: Opened) -> None:
+    opened.page.set_viewport_size(PHONE)
+    opened.page.evaluate("() => document.querySelectorAll('img').forEach(img => img.loading = 'eager')")
+    opened.page.wait_for_function("() => [...document.images].every(img => img.complete)")
+    assert opened.page.evaluate(POOR_FIGURES) == []
+
+
+def test_on_a_dark_page_line_art_alone_is_turned(opened: Opened) -> None:
+    opened.page.evaluate("() => document.documentElement.dataset.theme = 'dark'")
+    for image in opened.page.locator(".cell_output img").all():
+        turned = image.evaluate("img => getComputedStyle(img).filter !== 'none'")
+        assert turned == ("nsr-line-art" in (image.get_attribute("class") or ""))
 
 
 def test_every_interactive_figure_is_drawn(opened: Opened) -> None:
