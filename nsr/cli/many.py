@@ -31,7 +31,8 @@ def tune_command(
 
     Each row climbs by SGD and by Adam until every neighbour of its best candidate has been tried and none is better.
     Takes about 4 hours of one core. The table is written after every round; candidates that are stored, or that the
-    table has by the same procedure and code, are not trained again. Exit code 1: a candidate could not be had, or a search ended at the limit of its ladders.
+    table has by the same procedure and code, are not trained again. Exit code 1: a candidate could not be had, or a
+    search ended at the limit of its ladders.
     """
     with refusals():
         refuse_unwritable_files(out)
