@@ -33,7 +33,8 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
     parts = [(claim, what, places) for claim, found in drawn.items() for what, places in found.items()]
     settings = list(dict.fromkeys(place for _, _, places in parts for place in places))
     figure, ((ax,),) = subplots(size=(8.4, 1.2 + ROW * max(len(parts), 1) + 0.2 * len(settings)))
-    for k, (place, color, marker) in enumerate(zip(settings, PALETTE, MARKERS, strict=False)):
+    for k, place in enumerate(settings):
+        color, marker = PALETTE[k % len(PALETTE)], MARKERS[(k + k // len(PALETTE)) % len(MARKERS)]
         for at, (_, _, places) in enumerate(parts):
             if place in places:
                 *found, seeds = places[place]
@@ -51,7 +52,7 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
             ax.add_patch(Rectangle((low, at - 0.5), high - low, 1, facecolor=COLORS["holds"], alpha=0.4, zorder=0.5))
     rows(ax, [f"{claim}  {what}" for claim, what, _ in parts])
     ax.tick_params(axis="y", labelsize=8)
-    ax.set_xlabel("difference (points, C5a and C5b: %); right of 0, or inside the band: as claimed")
+    ax.set_xlabel("difference (points, C5a, C5b: %); as claimed right of 0 or in the band")
     legend(figure, 2)
     return figure
 

@@ -137,12 +137,12 @@ def _best_beta(runs: Runs, contour: str) -> str:
 
 
 def weaker_against_weights(runs: Runs, rules: Rules) -> Iterator[Case]:
-    """C1; both nets by one optimiser too, and beside them AT with another radius."""
+    """C1; all nets by one optimiser too, and beside them AT with another radius."""
     for contour, setting in CONTOURS.items():
         yield Case(setting, (_over(runs, rules, "standard", "at", contour, WEIGHTS),))
     for name, optimiser in (("adam", "Adam"), ("sgd", "SGD")):
         alike = _over(runs, rules, f"standard_{name}", f"at_{name}", "paper", WEIGHTS)
-        yield Case(replace(CONTOURS["paper"], training=f"both nets by {optimiser}"), (alike,))
+        yield Case(replace(CONTOURS["paper"], training=f"all nets by {optimiser}"), (alike,))
     beside = _over(runs, rules, "standard", "at_wide", "paper", WEIGHTS)
     yield Case(replace(CONTOURS["paper"], training="AT with a larger radius"), (beside,), decides=False)
 
