@@ -102,7 +102,7 @@ def factor(logs: Estimate) -> Estimate:
     """From logarithms to factors: the geometric mean with its interval.
 
     >>> factor(Estimate((0.0,), 0.0, 0.0, 0.0))
-    Estimate(values=(1.0,), mean=1.0, low=1.0, high=1.0)
+    Estimate(values=(1.0,), mean=1.0, low=1.0, high=1.0, level=0.95)
     """
     return Estimate(tuple(map(math.exp, logs.values)), *map(math.exp, (logs.mean, logs.low, logs.high)))
 
