@@ -126,7 +126,7 @@ def _tests() -> tuple[Choice, ...]:
     rows = {
         "slight": ("C2: only slightly better", "at most {:.0%} of AT's gain", (0.1, 0.5), "unstated how little"),
         "kept": ("C3: vulnerable", "less than {:.0%} of clean accuracy left", (0.25, 0.75), "unstated when a model"),
-        "near": ("C5: about 24%", "within {:.0%} of AT's AUC", (0.05, 0.15), "unstated how near"),
+        "near": ("C5b: about 24%", "within {:.0%} of AT's AUC", (0.05, 0.15), "unstated how near"),
         "accurate": ("C8: fails", "clean accuracy below {:.0%}", (0.8, 0.95), "unstated when a min-max"),
     }
     runs = claims.shelf()

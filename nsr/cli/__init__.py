@@ -30,7 +30,7 @@ COMMANDS = {
     "reproduce": ("many", "Compute the runs of the book from nothing"),
     "run": ("chapters", "Execute one chapter with other parameters"),
     "book": ("chapters", "Rebuild the whole book under one set of parameters"),
-    "claims": ("ledger", "Decide the paper's nine claims by stored runs"),
+    "claims": ("ledger", "Decide the paper's eleven claims by stored runs"),
     "companion-claims": ("ledger", "Decide the claims of the two companion papers"),
     "provenance": ("chapters", "Write codecheck.yml and ro-crate-metadata.json"),
 }

@@ -13,7 +13,7 @@ from nsr.cli.options import path_option
 from nsr.cli.terminal import few, refusals, refuse_unwritable_files, room, stores
 from nsr.files import write_whole
 from nsr.study import claims, companion_claims
-from nsr.study.claims.verdict import Row
+from nsr.study.claims.verdict import UNKNOWN, Row
 
 commands = room()
 
@@ -23,11 +23,11 @@ def claims_command(
     store: Annotated[Path | None, path_option("folder of runs to decide by; default: the shipped ones")] = None,
     interval: Annotated[
         Literal["bootstrap", "student"], typer.Option(help="of a difference over seeds; Student's is the wider")
-    ] = "bootstrap",
+    ] = "student",
     out: Annotated[Path | None, path_option("write the ledger there as JSON, with every number")] = None,
     markdown: Annotated[Path | None, path_option("write the table there as markdown")] = None,
 ) -> None:
-    """Decide the paper's nine claims by stored runs: verdicts computed from differences paired by seed.
+    """Decide the paper's eleven claims by stored runs: verdicts computed from differences paired by seed.
 
     Exit code 1: runs or contours of the book are missing, and the ledger was decided without them.
     """
@@ -74,5 +74,6 @@ def _tell(found: Mapping[str, Row]) -> None:
     for name, row in found.items():
         typer.echo(f"{name}  {row.words:50}  {row.claim.title}")
         typer.echo(f"    {claims.number(row.cases[0].telling)}")
-        for setting in row.undecided:
-            typer.echo(f"    too few seeds: {setting}")
+        for setting, outcome in row.outcomes.items():
+            if outcome in UNKNOWN:
+                typer.echo(f"    {outcome}: {setting}")

@@ -14,20 +14,27 @@ from nsr.figures.style import MARKERS, PALETTE, RADIUS_W, RADIUS_X, legend, look
 
 ROW, SPREAD = 0.25, 0.7  # height of a row in inches; share of it that the settings of one difference take
 
-COLORS = {"holds": "#7BC8A4", "does not hold": "#F0A67E", "too few seeds": "0.85"}  # light, to be read through
+COLORS = {
+    "holds": "#7BC8A4",
+    "does not hold": "#F0A67E",
+    "too few seeds": "0.85",
+    "not measured": "0.94",
+}  # light, to be read through
 
 Drawn = Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float, int]]]]
 
 
-def differences(drawn: Drawn) -> Figure:
+def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = None) -> Figure:
     """claim -> difference -> setting -> (mean, low, high, seeds): one row a difference, right of zero as claimed.
 
-    A difference from a single seed has no interval and is drawn hollow.
+    A difference from a single seed has no interval and is drawn hollow. Where a claim has a band, its differences are
+    as claimed inside it.
     """
     parts = [(claim, what, places) for claim, found in drawn.items() for what, places in found.items()]
     settings = list(dict.fromkeys(place for _, _, places in parts for place in places))
     figure, ((ax,),) = subplots(size=(8.4, 1.2 + ROW * max(len(parts), 1) + 0.2 * len(settings)))
-    for k, (place, color, marker) in enumerate(zip(settings, PALETTE, MARKERS, strict=False)):
+    for k, place in enumerate(settings):
+        color, marker = PALETTE[k % len(PALETTE)], MARKERS[(k + k // len(PALETTE)) % len(MARKERS)]
         for at, (_, _, places) in enumerate(parts):
             if place in places:
                 *found, seeds = places[place]
@@ -37,10 +44,15 @@ def differences(drawn: Drawn) -> Figure:
                 spans(
                     ax, at + SPREAD * ((k + 0.5) / len(settings) - 0.5), low, mean, high, markerfacecolor=face, **seen
                 )
-    _ground(ax, [claim for claim, _, _ in parts])
+    names = [claim for claim, _, _ in parts]
+    _ground(ax, names)
+    for claim, band in (bands or {}).items():
+        for at in (at for at, name in enumerate(names) if name == claim):
+            low, high = (100 * end for end in band)
+            ax.add_patch(Rectangle((low, at - 0.5), high - low, 1, facecolor=COLORS["holds"], alpha=0.4, zorder=0.5))
     rows(ax, [f"{claim}  {what}" for claim, what, _ in parts])
     ax.tick_params(axis="y", labelsize=8)
-    ax.set_xlabel("difference (points, C5: %); right of 0: as claimed")
+    ax.set_xlabel("difference (points, C5a, C5b: %); as claimed right of 0 or in the band")
     legend(figure, 2)
     return figure
 

@@ -13,7 +13,7 @@ from nsr.inside import Inside
 from nsr.runs import Run, companions
 from nsr.runs.companions import PLACES
 from nsr.study import claims
-from nsr.study.claims.verdict import MISSING
+from nsr.study.claims.verdict import MISSING, UNKNOWN
 from nsr.study.select import Runs
 from nsr.study.statistics import Estimate, estimate, paired
 from nsr.training import METHODS
@@ -128,7 +128,7 @@ def elsewhere(shelves: Mapping[str, Runs], kind: str, rules: claims.Rules) -> di
     found: dict[str, dict[str, str]] = {}
     for place, runs in shelves.items():
         for test, outcomes in claims.matrix(claims.ledger(runs, rules)).items():
-            if outcomes.get(setting, MISSING) != MISSING:
+            if outcomes.get(setting, MISSING) not in UNKNOWN:
                 found.setdefault(test, {})[place] = outcomes[setting]
     return found
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nsr.inside import LEVELS, Changes, Inside, Outputs
-from nsr.study.claims.verdict import HOLDS, MISSING, Case, Claim, Part, Row, Rules, Setting
+from nsr.study.claims.verdict import HOLDS, UNKNOWN, Case, Claim, Part, Row, Rules, Setting
 from nsr.study.statistics import Estimate, estimate, paired
 
 Rung = Mapping[int, Inside]  # by seed
@@ -233,7 +233,7 @@ def by_ladder(rows: Mapping[str, Row]) -> dict[str, dict[str, tuple[str, str]]]:
 
 def _outcome(case: Case, rules: Rules) -> str:
     outcome = case.outcome(rules)
-    return outcome if outcome in (HOLDS, MISSING) else case.telling.side
+    return outcome if outcome in (HOLDS, *UNKNOWN) else case.telling.side
 
 
 def _figures(part: Part) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from nsr.runs import Run
 from nsr.runs.companions import EQUAL, STRENGTHS
 from nsr.study import companions
-from nsr.study.claims.verdict import FAILS, HOLDS, MISSING, Case, Row, Rules
+from nsr.study.claims.verdict import FAILS, HOLDS, UNKNOWN, Case, Row, Rules
 from nsr.study.companions import Ladder, Rung, accuracy, more, of_contour
 from nsr.study.norm_claims import INPUTS, INPUTS_OF_ROWS, NORMS, RULES, Measured, best, mean_log_ratio
 from nsr.study.statistics import Estimate, paired
@@ -102,7 +102,7 @@ def factor(logs: Estimate) -> Estimate:
     """From logarithms to factors: the geometric mean with its interval.
 
     >>> factor(Estimate((0.0,), 0.0, 0.0, 0.0))
-    Estimate(values=(1.0,), mean=1.0, low=1.0, high=1.0)
+    Estimate(values=(1.0,), mean=1.0, low=1.0, high=1.0, level=0.95)
     """
     return Estimate(tuple(map(math.exp, logs.values)), *map(math.exp, (logs.mean, logs.low, logs.high)))
 
@@ -145,7 +145,7 @@ def settled(row: Row) -> str:
 def counted(cases: Iterable[Case], rules: Rules) -> str:
     """In how many of these cases the claim holds, of those with enough seeds."""
     outcomes = [case.outcome(rules) for case in cases]
-    known = [outcome for outcome in outcomes if outcome != MISSING]
+    known = [outcome for outcome in outcomes if outcome not in UNKNOWN]
     missing = f"; {len(outcomes) - len(known)} more have too few seeds" if len(known) < len(outcomes) else ""
     return f"{known.count(HOLDS)} of {len(known)} settings{missing}"
 
@@ -153,11 +153,11 @@ def counted(cases: Iterable[Case], rules: Rules) -> str:
 def opening(row: Row, rules: Rules) -> str:
     """What the second half of D4 says, for the head of the chapter: do small norms do what AT does?"""
     (case,) = (case for case in row.cases if case.setting.question == "effective")
+    missing = "the networks that would tell whether norm regularisers replace AT have too few seeds so far"
     return {
         HOLDS: "at equal clean accuracy no norm regulariser keeps as much accuracy with attacked inputs as AT",
         FAILS: "at equal clean accuracy AT is not shown to keep more with attacked inputs than every norm regulariser",
-        MISSING: "the networks that would tell whether norm regularisers replace AT have too few seeds so far",
-    }[case.outcome(rules)]
+    }.get(case.outcome(rules), missing)
 
 
 def times(found: Norm | None) -> str:

@@ -1,7 +1,7 @@
 """Every interval and every paired difference of this book, once.
 
 Seeds are few. The interval of a mean is Student's, of a difference it is taken over differences seed by seed; the
-percentile bootstrap stands beside it where the ledger asks for it. One seed against one decides nothing.
+percentile bootstrap stands beside it in the ledger. One seed against one decides nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from scipy.stats import bootstrap
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
+EQUIVALENCE = 0.9  # two one-sided tests at 5 % each: the interval that has to lie inside a band
 INTERVALS = ("bootstrap", "student")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a few values, one a seed, and the interval that holds the mean of all seeds with 95 % confidence."""
+    """The mean of a few values, one a seed, and the interval that holds the mean of all seeds with this confidence."""
 
     values: tuple[float, ...]
     mean: float
     low: float
     high: float
+    level: float = CONFIDENCE
 
     def __str__(self) -> str:
         if len(self.values) == 1:
@@ -62,7 +64,7 @@ class Difference:
         return f"{self.size:+.3f}{interval} {self.verdict}"
 
 
-def estimate(values: Iterable[float], interval: str = "student") -> Estimate:
+def estimate(values: Iterable[float], interval: str = "student", level: float = CONFIDENCE) -> Estimate:
     """The mean over seeds with its interval: Student's, or the percentile bootstrap's, which few seeds make narrow."""
     values = tuple(map(float, values))
     if not values:
@@ -71,15 +73,15 @@ def estimate(values: Iterable[float], interval: str = "student") -> Estimate:
         raise ValueError(f"unknown interval {interval!r}: choose one of {', '.join(INTERVALS)}")
     mean, low, high = float(np.mean(values)), 0.0, 0.0
     if len(values) == 1 or (interval == "bootstrap" and len(set(values)) == 1):
-        return Estimate(values, mean, mean, mean)
+        return Estimate(values, mean, mean, mean, level)
     if interval == "bootstrap":
-        how = {"confidence_level": CONFIDENCE, "method": "percentile", "rng": np.random.default_rng(0)}
+        how = {"confidence_level": level, "method": "percentile", "rng": np.random.default_rng(0)}
         found = bootstrap((values,), np.mean, **how).confidence_interval
         low, high = float(found.low), float(found.high)
     else:
-        half = _student(len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+        half = _student(len(values) - 1, level) * float(np.std(values, ddof=1)) / len(values) ** 0.5
         low, high = mean - half, mean + half
-    return Estimate(values, mean, low, high)
+    return Estimate(values, mean, low, high, level)
 
 
 def paired(
@@ -87,10 +89,11 @@ def paired(
     second: Mapping[int, float],
     interval: str = "student",
     by: Callable[[float, float], float] = operator.sub,
+    level: float = CONFIDENCE,
 ) -> Estimate | None:
     """first - second over the seeds that both have, None where there are none."""
     both = sorted(first.keys() & second.keys())
-    return estimate((by(first[seed], second[seed]) for seed in both), interval) if both else None
+    return estimate((by(first[seed], second[seed]) for seed in both), interval, level) if both else None
 
 
 def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate | None:
@@ -121,5 +124,5 @@ def next_seed(values: Sequence[float]) -> tuple[float, float]:
     return mean + spread.low, mean + spread.high
 
 
-def _student(freedom: int) -> float:
-    return float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+def _student(freedom: int, level: float = CONFIDENCE) -> float:
+    return float(student.ppf((1 + level) / 2, freedom))

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import nsr.runs  # noqa: F401  (figures: the house style)
 from nsr import cli, paths
 from nsr.contour import Contour
+from nsr.figures import claims
 from nsr.figures.beyond import planes
 from nsr.figures.contours import contours
 from nsr.figures.provenance import RED, line, stamp
@@ -165,3 +166,19 @@ def test_labels_of_contours_lie_inside_their_panel_and_on_no_other_label(figure)
 
 def test_a_flat_contour_has_no_lines_and_no_labels():
     assert not numbers(planes({"flat": falling(0.0)}))
+
+
+def test_every_setting_of_a_claim_has_a_mark_of_its_own_and_a_band_lies_behind_its_claim() -> None:
+    settings = [f"setting {k}" for k in range(11)]
+    drawn = {
+        "C1": {"a - b": {s: (0.1, 0.0, 0.2, 3) for s in settings}},
+        "C2": {"a / b": {settings[0]: (0.2,) * 3 + (3,)}},
+    }
+    figure = claims.differences(drawn, {"C2": (0.14, 0.34)})
+    (ax,) = figure.axes
+    marks = {
+        line.get_label(): (line.get_color(), line.get_marker()) for line in ax.lines if line.get_label() in settings
+    }
+    assert list(marks) == settings and len(set(marks.values())) == len(settings)
+    bands = [patch.get_bbox() for patch in ax.patches if patch.get_width() == pytest.approx(20)]
+    assert [(box.x0, box.y0, box.y1) for box in bands] == [(pytest.approx(14), 0.5, 1.5)]

@@ -10,6 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 from typer.testing import CliRunner
 
 import nsr.runs
@@ -67,6 +70,7 @@ AS_CLAIMED = {
     "joint_at": net(0.2, 0.1, clean=0.5),
     "joint_at_weights": net(0.2, 0.1, clean=0.5),
     "standard_adam": net(0.1, 0.3),
+    "weight_perturb_adam": net(0.15, 0.5),
     "at_adam": net(0.6, 0.2),
     "standard_sgd": net(0.1, 0.40),
     "at_sgd": net(0.7, 0.30),
@@ -77,16 +81,26 @@ AGAINST = {
     "C2": {"weight_perturb": net(0.5, 0.6, synergy=0.3)},
     "C3": {"standard": net(0.6, 0.4), "standard_adam": net(0.6, 0.3)},
     "C4": {"jiwp": net(0.2, 0.2)},
-    "C5": {"at_beta_high": net(0.95, 0.95)},
+    "C5a": {"at_beta_low": net(0.6, 0.2), "at_beta_high": net(0.6, 0.2)},
+    "C5b": {"at_beta_high": net(0.95, 0.95)},
     "C6": {"jiwp": net(0.9, 0.9)},
     "C7": {"weight_perturb": net(0.15, 0.25), "at": net(0.7, 0.3)},
     "C8": {"joint_at": net(0.9, 0.9), "joint_at_weights": net(0.2, 0.8)},
+    "C10": {"weight_perturb": net(0.15, 0.3, synergy=0.3)},
 }
+NAMES = [*(f"C{k}" for k in range(1, 5)), "C5a", "C5b", *(f"C{k}" for k in range(6, 11))]
 
 
 def verdict(name: str, runs: select.Runs, **rules: float | str) -> Row:
     claim = next(claim for claim in claims.CLAIMS if claim.name == name)
     return Row(claim, Rules(**rules), tuple(claim.cases(runs, Rules(**rules))))
+
+
+def without(runs: select.Runs, name: str, kind: str, seeds: int = 0) -> select.Runs:
+    """The same runs, but of this row only so many seeds have this kind of contour."""
+    for run in runs[name][seeds:]:
+        run.contours.pop(kind)
+    return runs
 
 
 @pytest.mark.parametrize("name", AGAINST)
@@ -137,14 +151,54 @@ def test_settings_with_too_few_seeds_are_named(name: str) -> None:
     assert row.undecided and all("strong attack" in setting for setting in row.undecided)
     known = len(row.outcomes) - len(row.undecided)
     assert f"(from {known} of {len(row.outcomes)} settings)" in claims.markdown({name: row})
-    assert all(f"- {setting}: too few seeds" in claims.page(row, row) for setting in row.undecided)
+    assert all(f"- {setting}: not measured" in claims.page(row, row) for setting in row.undecided)
+
+
+# A claim, and a row that one of its differences needs and another one does not.
+CONDITIONS = (
+    ("C2", "at"),
+    ("C3", "weight_perturb"),
+    ("C3", "at"),
+    ("C4", "jiwp"),
+    ("C8", "standard"),
+    ("C8", "at"),
+)
+
+
+@pytest.mark.parametrize(("name", "row"), CONDITIONS)
+def test_a_setting_without_one_of_a_claims_conditions_is_not_measured(name: str, row: str) -> None:
+    setting = claims.CONTOURS["strong"] if name != "C2" else Setting("strong attack", "")
+    for nets in (AS_CLAIMED, {**AS_CLAIMED, **AGAINST[name]}):
+        found = verdict(name, without(made(AS_CLAIMED, {"strong": nets}), row, "strong"))
+        case = next(case for case in found.cases if case.setting == setting)
+        assert {part.found is None for part in case.parts} == {True, False}, "some are measured, one is not"
+        assert found.outcomes[setting] == "not measured" and str(setting) in found.undecided
+        assert found.verdict == REPRODUCED and not found.on
+        few = verdict(name, without(made(AS_CLAIMED, {"strong": nets}), row, "strong", 2))
+        assert few.outcomes[setting] == "too few seeds" and few.verdict == REPRODUCED
+
+
+def test_a_claim_whose_own_setting_lacks_a_condition_is_open() -> None:
+    runs = without(made(AS_CLAIMED), "weight_perturb", "paper")
+    assert verdict("C3", runs).verdict == verdict("C8", without(runs, "at", "paper")).verdict == OPEN
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_standard_by_adam_is_vulnerable_only_if_both_its_rivals_were_trained_by_adam(against: bool) -> None:
+    nets = {**AS_CLAIMED, **({"standard": AGAINST["C3"]["standard"]} if against else {})}
+    whole = verdict("C3", made(nets))
+    assert (whole.verdict, whole.on) == ((DEPENDS, ("how the nets were trained",)) if against else (REPRODUCED, ()))
+    lacking = verdict("C3", made({name: net for name, net in nets.items() if name != "weight_perturb_adam"}))
+    assert lacking.verdict == (NOT_REPRODUCED if against else REPRODUCED)
+    assert lacking.undecided == ("paper's attack, absolute radii, all nets by Adam",)
 
 
 def test_a_claim_under_one_kind_of_contour_holds_or_says_what_keeps_it_from_holding() -> None:
-    other = {**AS_CLAIMED, **AGAINST["C5"], "weight_perturb": AGAINST["C2"]["weight_perturb"]}
+    other = {**AS_CLAIMED, **AGAINST["C5b"], "weight_perturb": AGAINST["C2"]["weight_perturb"]}
     rows = claims.ledger(made(AS_CLAIMED, {"strong": other}, kinds=("paper", "strong")))
-    found = claims.by_contour(rows, ("C2", "C5"), ("paper", "strong", "relative"))
-    assert list(found["C5"].values()) == ["holds", "too large", "too few seeds"]
+    found = claims.by_contour(rows, ("C2", "C5a", "C5b"), ("paper", "strong", "relative"))
+    assert list(found["C5a"].values()) == ["holds", "holds", "not measured"]
+    assert list(found["C5b"].values()) == ["holds", "too large", "not measured"]
     assert list(found["C2"].values()) == ["holds", "the other side", "the other side"]  # radii of weights play no part
 
 
@@ -166,11 +220,56 @@ def test_differences_that_go_both_ways_are_undecided_and_reproduce_nothing() -> 
     assert row.verdict == NOT_REPRODUCED
 
 
-@pytest.mark.parametrize(("by_w", "side"), [(0.44, "too small"), (0.5, "yes"), (0.95, "too large")])
+@pytest.mark.parametrize(("by_w", "side"), [(0.47, "too small"), (0.56, "yes"), (0.95, "too large")])
 def test_about_a_quarter_is_neither_too_little_nor_too_much(by_w: float, side: str) -> None:
     lower = {"at_beta_low": net(0.7, 0.3), "at": net(0.72, 0.42)}
-    row = verdict("C5", made({**AS_CLAIMED, **lower, "at_beta_high": net(0.72, by_w)}), near=0.15)
-    assert row.cases[0].parts[0].side == side, row.cases[0].parts[0]
+    nets = {**AS_CLAIMED, **lower, "at_beta_high": net(0.72, by_w)}
+    order, size = verdict("C5a", made(nets)), verdict("C5b", made(nets))
+    assert size.cases[0].parts[0].side == side, size.cases[0].parts[0]
+    assert order.verdict == REPRODUCED and size.verdict == (REPRODUCED if side == "yes" else NOT_REPRODUCED)
+
+
+def gains(*values: float) -> Part:
+    """A gain over these seeds, as C5b asks for it."""
+    found = Rules().paired(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0), statistics.EQUIVALENCE)
+    return Part("a / b - 1", found, (0.14, 0.34))
+
+
+def test_the_size_is_asked_of_the_interval_of_nine_tenths_and_the_order_of_the_wider_one() -> None:
+    order, size = (verdict(name, made(AS_CLAIMED)).cases[0].parts[0] for name in ("C5a", "C5b"))
+    assert order.found.values == size.found.values and order.inside is None
+    assert size.inside == pytest.approx((0.14, 0.34))
+    half = [estimate.high - estimate.mean for estimate in (order.found, size.found)]
+    assert half[1] / half[0] == pytest.approx(2.919986 / 4.302653, rel=1e-6)  # t(2) at 5 % and at 2.5 % (tables)
+    assert " at 90%, n = 3" in claims.number(size) and " at " not in claims.number(order).split("[")[1]
+
+
+def test_an_interval_that_only_touches_its_band_is_undecided() -> None:
+    half = 2.919986 * 0.03 / 3**0.5  # of m - 0.03, m, m + 0.03
+    for edge, inwards in ((0.14, 1), (0.34, -1)):
+        for by, side in ((1.001, "yes"), (0.999, "undecided")):
+            m = edge + inwards * by * half
+            assert gains(m - 0.03, m, m + 0.03).side == side
+    assert gains(0.14, 0.14, 0.14).side == "undecided", "the ends are no part of the band"
+    assert gains(0.13, 0.13, 0.13).side == "too small" and gains(0.35, 0.35, 0.35).side == "too large"
+
+
+GAINS = st.lists(st.integers(-50, 100).map(lambda share: share / 100), min_size=3, max_size=6).filter(
+    lambda values: len(set(values)) > 1
+)
+
+
+@given(GAINS)
+def test_a_size_is_shown_where_two_one_sided_tests_reject_at_five_percent(values: list[float]) -> None:
+    less, more = (ttest_1samp(values, at, alternative=side).pvalue for at, side in ((0.14, "greater"), (0.34, "less")))
+    assert (gains(*values).side == "yes") == (max(less, more) < 0.05)
+
+
+@given(GAINS, st.floats(1.1, 5))
+def test_noise_never_helps_to_show_a_size(values: list[float], noise: float) -> None:
+    mean = sum(values) / len(values)
+    noisy = gains(*(mean + noise * (value - mean) for value in values))
+    assert noisy.side != "yes" or gains(*values).side == "yes"
 
 
 def test_the_best_at_beta_is_the_better_one_under_the_attack_that_is_looked_at() -> None:
@@ -200,7 +299,7 @@ def test_theorem_1_is_refuted_by_an_example_and_never_proved_by_one() -> None:
     harmless = counterexamples.instance(W=[[[1]], [[1], [0]]], x=[1], eps_x=0, eps=[0, 0])
     cases = tuple(numbers.theorem({}, Rules(), {"harmless": harmless}))
     assert cases[0].parts[0].found.mean == 0 and cases[0].parts[0].side == "yes", "equality is allowed by (1)"
-    assert Row(claims.CLAIMS[-1], Rules(), cases).verdict == OPEN
+    assert Row(row.claim, Rules(), cases).verdict == OPEN
 
 
 def test_students_interval_is_the_more_careful_one() -> None:
@@ -209,6 +308,7 @@ def test_students_interval_is_the_more_careful_one() -> None:
     assert one.found.values == two.found.values
     assert two.found.low < one.found.low and one.found.high < two.found.high
     assert (one.side, two.side) == ("yes", "undecided")
+    assert Rules().interval == "student"
     with pytest.raises(ValueError, match="unknown interval 'normal'"):
         Rules(interval="normal")
 
@@ -239,7 +339,7 @@ def test_the_models_are_ranked_by_the_mean_and_those_without_runs_left_out() -> 
 
 
 def test_every_claim_says_all_that_the_book_promises() -> None:
-    assert [claim.name for claim in claims.CLAIMS] == [f"C{k}" for k in range(1, 10)]
+    assert [claim.name for claim in claims.CLAIMS] == NAMES
     for row in claims.ledger({}).values():
         assert row.claim.sentence and row.claim.where and row.claim.title
         assert "{" not in row.test and row.test.endswith(".")
@@ -247,26 +347,28 @@ def test_every_claim_says_all_that_the_book_promises() -> None:
 
 def test_the_page_of_a_claim_shows_every_number_and_the_other_verdict() -> None:
     runs = made({**AS_CLAIMED, "at": net(0.7, 0.395, synergy=0.3)})
-    one, two = verdict("C1", runs), verdict("C1", runs, interval="student")
+    one, two = verdict("C1", runs), verdict("C1", runs, interval="bootstrap")
     text = claims.page(one, two)
     assert one.claim.sentence in text and one.test in text
     assert all(f"{part.found.mean:+.3f}" in text for case in one.cases for part in case.parts if part.found)
-    assert f"Verdict: {one.words}.** By the student interval: {two.words}." in text
+    assert f"Verdict: {one.words}.** By the bootstrap interval: {two.words}." in text
 
 
 def test_a_figure_gets_every_measured_difference_but_the_exact_ones() -> None:
-    drawn = claims.differences(claims.ledger(made(AS_CLAIMED)))
-    assert list(drawn) == [f"C{k}" for k in range(1, 9)]
+    rows = claims.ledger(made(AS_CLAIMED))
+    drawn = claims.differences(rows)
+    assert list(drawn) == [name for name in NAMES if name != "C9"]
+    assert claims.bands(rows) == {"C5b": pytest.approx((0.14, 0.34))}
     assert len(drawn["C4"]) == 9 and all(len(settings) == len(KINDS) for settings in drawn["C4"].values())
 
 
 # ---------------------------------------------------------------- what is shipped
 
 
-def test_the_variants_are_among_the_runs_that_are_reproduced() -> None:
-    ordered = {order.spec.key for order in reproduce.orders("paper")}
+def test_the_variants_that_are_shipped_are_those_that_are_reproduced() -> None:
+    ordered, shipped = {order.spec.key for order in reproduce.orders("paper")}, claims.shelf()
     for name, (row, changes) in numbers.VARIANTS.items():
-        assert nsr.runs.spec(row, 0, **changes).key in ordered, name
+        assert (nsr.runs.spec(row, 0, **changes).key in ordered) == bool(shipped[name]), name
 
 
 def test_the_shipped_ledger_is_what_the_shipped_runs_say() -> None:
@@ -283,8 +385,9 @@ def test_the_command_prints_the_ledger_and_writes_it(tmp_path: Path) -> None:
     assert done.exit_code == 1 and "decided without 58 runs or contours that the book has" in done.stderr
     assert "C9" in done.stdout and "not reproduced" in done.stdout
     record = json.loads(out.read_text())
-    assert [claim["verdict"] for claim in record["claims"]] == [OPEN] * 8 + [NOT_REPRODUCED]
-    assert table.read_text().count("\n") == 11
+    verdicts = {claim["name"]: claim["verdict"] for claim in record["claims"]}
+    assert verdicts == {**dict.fromkeys(NAMES, OPEN), "C9": NOT_REPRODUCED}
+    assert table.read_text().count("\n") == 2 + len(NAMES)
 
 
 def test_a_run_or_a_contour_that_the_book_has_and_a_store_lacks_is_named(tmp_path: Path) -> None:

@@ -121,7 +121,13 @@ def test_cases_that_hold_are_counted_among_those_with_enough_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "seeds", "words"), [(0.7, 3, "no norm regulariser"), (0.3, 3, "AT is not shown"), (0.7, 2, "too few seeds")]
+    ("at", "seeds", "words"),
+    [
+        (0.7, 3, "no norm regulariser"),
+        (0.3, 3, "AT is not shown"),
+        (0.7, 2, "too few seeds"),
+        (0.7, 0, "too few seeds"),
+    ],
 )
 def test_the_opening_follows_the_second_half_of_d4(at: float, seeds: int, words: str) -> None:
     ladders = {(name, PLACE): {EQUAL[name]: rung()} for name in REGULARISERS}

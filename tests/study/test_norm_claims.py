@@ -10,7 +10,7 @@ from nsr.data import Split
 from nsr.network import Network, mlp, mlp_init
 from nsr.runs.companions import EQUAL
 from nsr.study import norm_claims
-from nsr.study.claims.verdict import FAILS, HOLDS, MISSING, NOT_REPRODUCED, OPEN, REPRODUCED
+from nsr.study.claims.verdict import FAILS, HOLDS, MISSING, NO_RUNS, NOT_REPRODUCED, OPEN, REPRODUCED
 from nsr.study.companions import Ladder
 from nsr.study.norm_claims import REGULARISERS, Measured, best, changed, ledger
 
@@ -94,11 +94,18 @@ def test_one_regulariser_as_good_as_at_is_enough_against_the_second_half_of_d4()
     assert list(row.outcomes.values()) == [HOLDS, FAILS]
 
 
-@pytest.mark.parametrize("found", [{}, {0.0: rung()}, ladder(gain=0.1, loss=0.1, seeds=2)])
-def test_without_runs_or_with_two_seeds_nothing_is_decided(found: Ladder) -> None:
+@pytest.mark.parametrize(
+    ("found", "outcomes"),
+    [
+        ({}, {NO_RUNS}),
+        ({0.0: rung()}, {NO_RUNS}),
+        (ladder(gain=0.1, loss=0.1, seeds=2), {NO_RUNS, MISSING}),
+    ],
+)
+def test_without_runs_or_with_two_seeds_nothing_is_decided(found: Ladder, outcomes: set[str]) -> None:
     rows = ledger(known(found))
     assert {row.verdict for row in rows.values()} == {OPEN}
-    assert {outcome for row in rows.values() for outcome in row.outcomes.values()} == {MISSING}
+    assert {outcome for row in rows.values() for outcome in row.outcomes.values()} == outcomes
 
 
 def test_a_run_that_was_not_read_counts_as_missing() -> None:

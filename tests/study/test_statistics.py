@@ -43,6 +43,17 @@ def test_an_estimate_is_student_s_interval():
     )
 
 
+def test_an_interval_may_have_another_level():
+    """t(2) = 2.919986 leaves 5 % above it (tables)."""
+    found = statistics.estimate([1, 2, 3], level=statistics.EQUIVALENCE)
+    assert found.high - 2 == 2 - found.low == pytest.approx(2.919986 / 3**0.5, rel=1e-6) and found.level == 0.9
+    values = {0: 1.0, 1: 3.0, 2: 4.0, 3: 9.0, 4: 2.0}
+    for interval in statistics.INTERVALS:
+        wide, narrow = (statistics.paired(values, dict.fromkeys(values, 0.0), interval, level=c) for c in (0.95, 0.9))
+        assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
+        assert wide == statistics.paired(values, dict.fromkeys(values, 0.0), interval)
+
+
 def test_one_seed_has_no_interval_and_says_so_and_none_is_refused():
     one = statistics.estimate([0.25])
     assert one.low == one.mean == one.high == 0.25 and str(one) == "0.250 (one seed)"

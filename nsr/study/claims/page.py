@@ -50,7 +50,7 @@ def records(rows: Mapping[str, Row], second: Mapping[str, Row]) -> list[dict[str
 
 def _record(row: Row, second: Row) -> dict[str, Any]:
     words = {key: getattr(row.claim, key) for key in ("name", "title", "sentence", "where")}
-    found = {"verdict": row.verdict, "depends on": row.on, "too few seeds": row.undecided}
+    found = {"verdict": row.verdict, "depends on": row.on, "not decided": row.undecided}
     cases = [_case_record(case, row.rules) for case in row.cases]
     return {
         **words,
@@ -74,7 +74,8 @@ def _part_record(part: Part) -> dict[str, Any]:
     if part.found is None:
         return record
     mean, low, high = (round(value, 4) for value in (part.found.mean, part.found.low, part.found.high))
-    return {**record, "mean": mean, "low": low, "high": high, "n": len(part.found.values)}
+    band = {"inside": [round(end, 4) for end in part.inside], "level": part.found.level} if part.inside else {}
+    return {**record, "mean": mean, "low": low, "high": high, "n": len(part.found.values), **band}
 
 
 def markdown(rows: Mapping[str, Row]) -> str:
@@ -160,7 +161,14 @@ def _interval(part: Part) -> str:
         return f"{found.mean:+g}, exact"
     if len(found.values) == 1:
         return f"{found.mean:+.3f}, one seed"
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n = {len(found.values)}"
+    level = "" if found.level == statistics.CONFIDENCE else f" at {found.level:.0%}"
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{level}, n = {len(found.values)}"
+
+
+def bands(rows: Mapping[str, Row]) -> dict[str, tuple[float, float]]:
+    """The band that the differences of a claim have to lie inside, for the claims that have one."""
+    found = ((name, part.inside) for name, row in rows.items() for case in row.cases for part in case.parts)
+    return {name: inside for name, inside in found if inside}
 
 
 def differences(rows: Mapping[str, Row]) -> Drawn:

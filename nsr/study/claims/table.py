@@ -1,7 +1,8 @@
-"""The nine claims: the paper's sentence, and the test that decides it, written down before the runs were there.
+"""The eleven claims: the paper's sentence, and the test that decides it, written down before the runs were there.
 
 Two settings came after the first two seeds had been seen: both nets by SGD in C1, by Adam in C3. That in which each
-image faces weights of its own came last, when all others were decided.
+image faces weights of its own came last, when all others were decided. Then C5 was split into an order and a size, and
+C10 was added; the protocol in the book's appendix says so, before the second generation of runs.
 """
 
 from __future__ import annotations
@@ -50,12 +51,21 @@ CLAIMS = (
         numbers.bottom_row_better,
     ),
     Claim(
-        "C5",
+        "C5a",
+        "the best AT+beta improves AT's joint AUC",
+        "The AUC of best AT+β model (e) improves that of AT by about 24%",
+        "section 4.1",
+        "The relative improvement of joint AUC is above zero. Which AT+beta is best is chosen on the test images, as "
+        "it seems to be in the paper.",
+        numbers.better_than_at,
+    ),
+    Claim(
+        "C5b",
         "the best AT+beta improves AT's joint AUC by about 24%",
         "The AUC of best AT+β model (e) improves that of AT by about 24%",
         "section 4.1",
-        "The relative improvement of joint AUC is above zero, and its interval meets 24% plus or minus {near:.0%} of "
-        "AT's AUC. Which AT+beta is best is chosen on the test images, as it seems to be in the paper.",
+        "Two one-sided tests at 5%: the whole 90% interval of the relative improvement of joint AUC lies inside 24% "
+        "plus or minus {near:.0%} of AT's AUC. Which AT+beta is best is chosen as for C5a.",
         numbers.quarter_better,
         number="about 24%",
     ),
@@ -98,6 +108,15 @@ CLAIMS = (
         "of (1). One that does refutes the theorem; examples that do not would leave it open.",
         numbers.theorem,
         universal=True,
+    ),
+    Claim(
+        "C10",
+        "Weight Perturb is robust to weight perturbations, which it has seen",
+        "Singular robust models (b) and (c) are only robust to the seen perturbation type, while they only have "
+        "comparable or even worse robustness against unseen perturbation type.",
+        "section 4.1",
+        "Weight Perturb's mean accuracy along the edge eps_x = 0 is above Standard's.",
+        numbers.robust_to_seen_weights,
     ),
 )
 
