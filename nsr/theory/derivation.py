@@ -370,7 +370,7 @@ def stages(p: Point) -> tuple[Stage, ...]:
         moved = moved if h.m > 1 else torch.full_like(gain, p.xi.eps_x)
         found += [Stage(name + "worst weights", ball, gain * moved, pair * drift + owed)]
         pair = pair * norms.linf(h.W)
-    return (*found, Stage("$h^*$ for the activations", ("false",), first_bracket(p).right, printed(p).right))
+    return (*found, Stage("h* for the activations", ("false",), first_bracket(p).right, printed(p).right))
 
 
 def _step(name: str, left: Tensor, right: Tensor, unit: str = LOGITS) -> Step:
