@@ -61,7 +61,8 @@ def _waterfall(ax: Axes, change: Tensor, stages: Sequence[Stage]) -> None:
         inside, edge, hatch = ("white", RED, "////") if at == last else (BLUE, BLUE, "")
         low, high = sorted((before, after))
         ax.barh(at, low, color="0.88", height=0.72)
-        ax.barh(at, high - low, left=low, color=inside, edgecolor=edge, hatch=hatch, height=0.72)
+        if high > low:  # else only an edge would be drawn
+            ax.barh(at, high - low, left=low, color=inside, edgecolor=edge, hatch=hatch, height=0.72)
     rows(ax, ["true change of the margin", *(stage.name for stage in stages), "printed bound"])
     told = [
         f"× {after / before:.2f}  ({_numbers(stage)})" for (before, after), stage in zip(steps, stages, strict=True)
