@@ -6,11 +6,15 @@ import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 from torch import Tensor
 
-from nsr.figures.style import MARKERS, STYLES, subplots
+from nsr.figures.style import BLUE, GREEN, GREY, MARKERS, ORANGE, STYLES, rows, subplots
+from nsr.theory.counterexamples import Box
 
 KINDS = ("printed", "repaired")
 RISES = {
@@ -19,7 +23,56 @@ RISES = {
     "found": "ascent",
     "repaired": "$u^2$ (repaired)",
 }
+PLACES = {  # where layer 1 can be: its words, how it looks, and where the words stand
+    "clean": ("clean $z^1$", {"color": GREY, "marker": "o"}, (-10, 0), "right"),
+    "star": ("$h^{1*}$", {"color": BLUE, "marker": "s"}, (11, 0), "left"),
+    "worst": ("the adversary's", {"color": ORANGE, "marker": "X"}, (11, 0), "left"),
+}
+BARS = {"printed bound": (BLUE, ""), "margin reached": (ORANGE, "////"), "repaired bound": (GREEN, "")}
 Curve = tuple[Sequence[float], Sequence[tuple[Fraction, Fraction]]]  # radii, excess over (printed, repaired)
+
+
+def corner(box: Box, bounds: Mapping[str, Fraction]) -> Figure:
+    """Top: the box of layer 1 with level lines of what layer 2 makes of it. Bottom: both bounds and the margin.
+
+    `bounds` has the values of `BARS` in any order.
+    """
+    figure, ((above,), (below,)) = subplots(2, 1, (5.0, 4.9), height_ratios=[3.2, 1])
+    (x_0, y_0), (x_1, y_1) = box.low, box.high
+    mass = np.array(box.mass)
+    across, up = np.linspace(x_0, x_1, mass.shape[1]), np.linspace(y_0, y_1, mass.shape[0])
+    drawn = above.contour(
+        across, up, mass, levels=np.linspace(0, mass.max(), 7)[1:-1], colors="0.55", linestyles="--", linewidths=1
+    )
+    above.clabel(drawn, fmt="%g", fontsize=9, colors="0.3")
+    above.add_patch(Rectangle(box.low, x_1 - x_0, y_1 - y_0, fill=False, edgecolor="0.2", linewidth=1.8))
+    for name, (a, b, value) in box.places.items():
+        words, marked, shift, side = PLACES[name]
+        above.plot(a, b, linestyle="", markersize=10, clip_on=False, zorder=4, **marked)
+        told = words if name == "clean" else f"{words}:\n$\\Vert z^2 \\Vert_1$ up to {value:g}"
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        above.annotate(told, (a, b), shift, textcoords="offset points", ha=side, va="center", size=10, bbox=ground)
+    pad = 0.08 * (x_1 - x_0)
+    above.set(xlim=(x_0 - pad, x_1 + 8 * pad), ylim=(y_0 - pad, y_1 + pad), aspect="equal")
+    above.set(xticks=np.linspace(x_0, x_1, 3), yticks=np.linspace(y_0, y_1, 3))
+    above.set(xlabel="first unit of layer 1", ylabel="second unit of layer 1")
+    above.xaxis.set_label_coords((x_0 + x_1) / 2, -0.1, transform=above.get_xaxis_transform())
+    above.spines["bottom"].set_bounds(x_0, x_1)
+    above.spines["left"].set_bounds(y_0, y_1)
+    above.grid(visible=False)
+    names = [name for name in BARS if name in bounds]
+    for at, name in enumerate(names):
+        color, hatch = BARS[name]
+        face = "white" if hatch else color
+        below.barh(at, float(bounds[name]), height=0.7, color=face, edgecolor=color, hatch=hatch)
+        below.annotate(f"{bounds[name]}", (float(bounds[name]), at), (5, 0), textcoords="offset points", va="center")
+    rows(below, names)
+    below.axvline(float(bounds["printed bound"]), color=BLUE, linewidth=1.2, linestyle="--")
+    below.set(xlabel="margin (logits)", xlim=(0, 1.1 * float(max(bounds.values()))))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below.tick_params(axis="y", length=0)
+    below.grid(visible=False, axis="y")
+    return figure
 
 
 def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> Figure:

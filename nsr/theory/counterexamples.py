@@ -7,12 +7,14 @@ comparison made here is one between rational numbers. W and eps are numbered fro
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -226,6 +228,70 @@ def as_text(a: Array) -> str:
     return "(" + "; ".join(", ".join(map(str, row)) for row in np.atleast_2d(a)) + ")"
 
 
+def as_matrix(a: Array) -> str:
+    r"""An array as LaTeX, one with a single index as a column.
+
+    >>> as_matrix(rational([[1, -1], ["1/4", 0]]))
+    '\\begin{bmatrix} 1 & -1 \\\\ \\tfrac{1}{4} & 0 \\end{bmatrix}'
+    """
+    rows = " \\\\ ".join(" & ".join(map(_tex, row)) for row in (a if a.ndim == 2 else a[:, None]))
+    return rf"\begin{{bmatrix}} {rows} \end{{bmatrix}}"
+
+
+def weights_as_matrices(case: Instance) -> str:
+    """LaTeX: a line a layer with its matrix, the radius of its entries, and its matrix at the instance's point."""
+    lines = [
+        rf"W^{m} &= {as_matrix(W_m)}, & \epsilon_{m} &= {_tex(e)}, & \hat W^{m} &= {as_matrix(V)}"
+        for m, (W_m, e, V) in enumerate(zip(case.W, case.eps, case.W_hat, strict=True), start=1)
+    ]
+    return _aligned(lines)
+
+
+def activations_as_matrices(case: Instance) -> str:
+    """LaTeX: a line a hidden layer with z^k at (x, W), h^{k*}, and z'^k at the instance's weights and clean input."""
+    columns = enumerate(zip(_hidden(case, case.W), h_star(case).values(), _hidden(case, case.W_hat), strict=True))
+    lines = [
+        rf"z^{k} &= {as_matrix(z)}, & h^{{{k}*}} &= {as_matrix(h)}, & z'^{k} &= {as_matrix(z_w)}"
+        for k, (z, h, z_w) in columns
+        if k > 0
+    ]
+    return _aligned(lines)
+
+
+def verdicts(named: Mapping[str, Instance]) -> pd.DataFrame:
+    """The clean margin, the largest margin at the instance's point and both bounds, in logits, as fractions."""
+    parts = {"clean margin": clean, "printed bound": printed, "margin reached": attained, "repaired bound": repaired}
+    rows = {name: {part: str(value(case)) for part, value in parts.items()} for name, case in named.items()}
+    return pd.DataFrame(rows).T.rename_axis(columns="logits")
+
+
+class Box(NamedTuple):
+    """Where the two units of layer 1 can be, and the largest ||z'^2||_1 that layer 2 makes of it."""
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+    places: dict[str, tuple[float, float, float]]  # name -> the two units, and that largest mass
+    mass: list[list[float]]  # on a grid of the box, [second unit, first unit]
+
+
+def first_layer(case: Instance, steps: int = 16) -> Box:
+    """The box of layer 1 of an instance whose layer 1 has two units, with its clean place, h^{1*} and z'^1."""
+    l, u = activation_box(case)
+    if len(u[1]) != 2:
+        raise ValueError(f"the box can be drawn for two units, layer 1 has {len(u[1])}")
+    upper = case.W[1] + case.eps[1]  # the best W'^2, as no activation is negative
+    (low_1, low_2), (high_1, high_2) = l[1], u[1]
+    shares = [Fraction(k, steps) for k in range(steps + 1)]
+    across, up = ([low + s * (high - low) for s in shares] for low, high in ((low_1, high_1), (low_2, high_2)))
+    found = {"clean": _hidden(case, case.W)[1], "star": h_star(case)[1], "worst": _hidden(case, case.W_hat)[1]}
+    return Box(
+        low=(float(low_1), float(low_2)),
+        high=(float(high_1), float(high_2)),
+        places={name: (*map(float, z), float(l1(case.rho(upper @ z)))) for name, z in found.items()},
+        mass=[[float(l1(case.rho(upper @ np.array([a, b])))) for a in across] for b in up],
+    )
+
+
 def l1(v: Array) -> Fraction:
     """||v||_1."""
     return abs(v).sum()
@@ -272,6 +338,24 @@ def family_gap(B: Rational, c: Rational, e: Rational) -> Fraction:
 def family_slack(c: Rational, e: Rational) -> Fraction:
     """How far the repaired bound lies above the family's margin: 2 c e^2."""
     return 2 * Fraction(c) * Fraction(e) ** 2
+
+
+def _hidden(case: Instance, W: Sequence[Array]) -> list[Array]:
+    """z^0 .. z^{L-1} at the clean input and these weights."""
+    z = [case.x]
+    for W_m in W[:-1]:
+        z.append(case.rho(W_m @ z[-1]))
+    return z
+
+
+def _tex(number: Fraction) -> str:
+    if number.denominator == 1:
+        return str(number)
+    return rf"{'-' if number < 0 else ''}\tfrac{{{abs(number.numerator)}}}{{{number.denominator}}}"
+
+
+def _aligned(lines: Sequence[str]) -> str:
+    return r"\begin{aligned} " + r" \\[1ex] ".join(lines) + r" \end{aligned}"
 
 
 def _numbered(values: Sequence) -> dict:

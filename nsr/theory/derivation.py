@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from nsr.theory import counterexamples, norms
 from nsr.theory.boxes import check_input, checked_balls
 from nsr.theory.theorem import starred, tau, zeta
 
+LOGITS, ACTIVATIONS, WEIGHTS, PIXELS = "logits", "activations", "weights", "unit of x"  # what the sides count
 ROUNDING = 1e-9  # lines that hold with equality are computed in two ways, which differ in the last digits
 
 
@@ -31,6 +33,7 @@ class Step(NamedTuple):
     name: str
     left: Tensor
     right: Tensor
+    unit: str = LOGITS
 
     @property
     def slack(self) -> Tensor:
@@ -41,14 +44,6 @@ class Step(NamedTuple):
     def holds(self) -> Tensor:
         """Whether left <= right, up to rounding [B]."""
         return self.left <= self.right + ROUNDING * (1 + self.right)
-
-    def __str__(self) -> str:
-        """The medians over the samples, and how many samples disobey."""
-        left, right = self.left.median(), self.right.median()
-        broken = int((~self.holds).sum())
-        verdict = f"   FALSE for {broken} of {len(self.left)}" if broken else ""
-        sign = "<=" if left <= right + ROUNDING * (1 + right) else ">"
-        return f"{self.name:<20}{left:>9.3g} {sign:<2} {right:<9.3g} slack x {self.slack.median():.3g}{verdict}"
 
 
 class Activations(NamedTuple):
@@ -179,18 +174,19 @@ def first_hoelder(p: Point) -> Step:
 def first_rows(p: Point) -> Step:
     """||W_hat^L_i - W_hat^L_j||_1 <= c_ij + 2 d_L eps_L: every entry of either row moves by at most eps_L."""
     v, v_hat = p.rows
-    return _step("rows in the ball", _l1(v_hat), _l1(v) + 2 * v.shape[1] * p.xi.eps_w[-1])
+    return _step("rows in the ball", _l1(v_hat), _l1(v) + 2 * v.shape[1] * p.xi.eps_w[-1], WEIGHTS)
 
 
 def first_lipschitz(p: Point) -> tuple[Step, ...]:
     """||z_hat^m - z'^m||_inf <= ||W_hat^m (z_hat^{m-1} - z'^{m-1})||_inf: rho is 1-Lipschitz."""
-    return tuple(_step(f"Lipschitz, layer {h.m}", _linf(h.after.moved), _linf(h.pushed)) for h in p.hidden)
+    return tuple(_step(f"Lipschitz, layer {h.m}", _linf(h.after.moved), _linf(h.pushed), ACTIVATIONS) for h in p.hidden)
 
 
 def first_norm(p: Point) -> tuple[Step, ...]:
     """||W_hat^m v||_inf <= ||W_hat^m||_inf ||v||_inf with v = z_hat^{m-1} - z'^{m-1}: what an induced norm means."""
     return tuple(
-        _step(f"norm, layer {h.m}", _linf(h.pushed), norms.linf(h.W_hat) * _linf(h.before.moved)) for h in p.hidden
+        _step(f"norm, layer {h.m}", _linf(h.pushed), norms.linf(h.W_hat) * _linf(h.before.moved), ACTIVATIONS)
+        for h in p.hidden
     )
 
 
@@ -198,13 +194,14 @@ def first_matrix(p: Point) -> tuple[Step, ...]:
     """||W_hat^m||_inf <= ||W^m||_inf + d_m eps_m: each of a row's d_m entries moves by at most eps_m."""
     one = torch.ones_like(p.x[:, 0])
     return tuple(
-        _step(f"ball, layer {h.m}", norms.linf(h.W_hat) * one, norms.linf(h.W) + h.W.shape[1] * h.eps) for h in p.hidden
+        _step(f"ball, layer {h.m}", norms.linf(h.W_hat) * one, norms.linf(h.W) + h.W.shape[1] * h.eps, WEIGHTS)
+        for h in p.hidden
     )
 
 
 def first_input(p: Point) -> Step:
     """||x_hat - x||_inf <= eps_x."""
-    return _step("input in the ball", _linf(p.x_hat - p.x), torch.tensor(p.xi.eps_x, dtype=p.x.dtype))
+    return _step("input in the ball", _linf(p.x_hat - p.x), torch.tensor(p.xi.eps_x, dtype=p.x.dtype), PIXELS)
 
 
 def second_parts(p: Point) -> Step:
@@ -230,33 +227,38 @@ def second_rows(p: Point) -> Step:
 
 def second_lipschitz(p: Point) -> tuple[Step, ...]:
     """||z'^m - z^m||_inf <= ||W_hat^m z'^{m-1} - W^m z^{m-1}||_inf."""
-    return tuple(_step(f"Lipschitz, layer {h.m}", _linf(h.after.drift), _linf(h.gathered)) for h in p.hidden)
+    return tuple(
+        _step(f"Lipschitz, layer {h.m}", _linf(h.after.drift), _linf(h.gathered), ACTIVATIONS) for h in p.hidden
+    )
 
 
 def second_triangle(p: Point) -> tuple[Step, ...]:
     """The right side above <= ||W^m (z'^{m-1} - z^{m-1})||_inf + ||(W_hat^m - W^m) z'^{m-1}||_inf."""
     return tuple(
-        _step(f"triangle, layer {h.m}", _linf(h.gathered), _linf(h.inherited) + _linf(h.added)) for h in p.hidden
+        _step(f"triangle, layer {h.m}", _linf(h.gathered), _linf(h.inherited) + _linf(h.added), ACTIVATIONS)
+        for h in p.hidden
     )
 
 
 def second_norm(p: Point) -> tuple[Step, ...]:
     """||W^m (z'^{m-1} - z^{m-1})||_inf <= ||W^m||_inf ||z'^{m-1} - z^{m-1}||_inf; nothing to bound at m = 1."""
     return tuple(
-        _step(f"norm, layer {h.m}", _linf(h.inherited), norms.linf(h.W) * _linf(h.before.drift)) for h in p.hidden[1:]
+        _step(f"norm, layer {h.m}", _linf(h.inherited), norms.linf(h.W) * _linf(h.before.drift), ACTIVATIONS)
+        for h in p.hidden[1:]
     )
 
 
 def second_matrix(p: Point) -> tuple[Step, ...]:
     """||(W_hat^m - W^m) z'^{m-1}||_inf <= eps_m ||z'^{m-1}||_1."""
-    return tuple(_step(f"ball, layer {h.m}", _linf(h.added), h.eps * _l1(h.before.z_w)) for h in p.hidden)
+    return tuple(_step(f"ball, layer {h.m}", _linf(h.added), h.eps * _l1(h.before.z_w), ACTIVATIONS) for h in p.hidden)
 
 
 def second_star(p: Point) -> tuple[Step, ...]:
     """||z'^k||_1 <= ||h^{k*}||_1 for k = 1 .. L-1. True for k = 1. FALSE in general from k = 2 on."""
     stars = starred(p.W, p.x, p.xi)
     return tuple(
-        _step(f"h*, layer {h.m}", _l1(h.after.z_w), _l1(h_star)) for h, h_star in zip(p.hidden, stars[1:], strict=True)
+        _step(f"h*, layer {h.m}", _l1(h.after.z_w), _l1(h_star), ACTIVATIONS)
+        for h, h_star in zip(p.hidden, stars[1:], strict=True)
     )
 
 
@@ -306,9 +308,15 @@ def ledger(p: Point) -> dict[str, tuple[Step, ...]]:
     }
 
 
-def table(*steps: Step) -> str:
-    """The steps below each other, ready to print."""
-    return "\n".join(map(str, steps))
+def table(*steps: Step) -> pd.DataFrame:
+    """The steps below each other: medians over the samples to three digits, and how many samples disobey."""
+    rows = []
+    for step in steps:
+        sides = [_written(side.median()) for side in (step.left, step.right)]
+        broken, n = int((~step.holds).sum()), step.left.numel()
+        rows.append([*sides, step.unit, _written(step.slack.median()), f"{broken} of {n}" if broken else "none"])
+    columns = ["left side", "right side", "unit", "slack (right / left)", "false for"]
+    return pd.DataFrame(rows, [step.name for step in steps], columns)
 
 
 def product(steps: Sequence[Step]) -> Tensor:
@@ -317,35 +325,60 @@ def product(steps: Sequence[Step]) -> Tensor:
 
 
 class Stage(NamedTuple):
-    """What bounds |A| and |B| once the derivation has come so far, [B] each."""
+    """What bounds |A| and |B| once the derivation has come so far, [B] each, and by which equations of the text."""
 
     name: str
+    equations: tuple[str, ...]
     first: Tensor
     second: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The bound on the margin's change [B]."""
+        return self.first + self.second
 
 
 def stages(p: Point) -> tuple[Stage, ...]:
     """From |A| and |B| to tau and zeta: the last layer, then every hidden layer from L-1 down to 1, then h*.
 
-    After layer m the bounds still hold the true ||z_hat^{m-1} - z'^{m-1}||_inf and ||z'^{m-1} - z^{m-1}||_inf; at m = 1
-    the first is replaced by eps_x and the second is 0, so that stage is tau and (T).
+    Each layer takes three steps: its vector passes the ReLU, its worst row is taken, then its worst weights. After
+    layer m the bounds still hold the true ||z_hat^{m-1} - z'^{m-1}||_inf and ||z'^{m-1} - z^{m-1}||_inf; at m = 1 the
+    first is replaced by eps_x and the second is 0, so that stage is tau and (T).
     """
     z, W_L, eps_L = p.activations[-1], p.W[-1], p.xi.eps_w[-1]
-    pair, owed = _l1(p.rows[0]), 2 * eps_L * _l1(z.z_w)
+    v, v_hat = p.rows
+    pair, owed = _l1(v), 2 * eps_L * _l1(z.z_w)
     gain = pair + 2 * W_L.shape[1] * eps_L
-    found = [Stage("brackets", p.margins.moved.abs(), p.margins.drift.abs())]
-    found += [Stage("last layer", gain * _linf(z.moved), pair * _linf(z.drift) + owed)]
+    apart = pair * _linf(z.drift) + _dot(v_hat - v, z.z_w)
+    hoelder, rows = ("first-hoelder", "second-parts", "second-hoelder"), ("first-rows", "second-rows")
+    found = [
+        Stage("the two brackets", ("brackets",), p.margins.moved.abs(), p.margins.drift.abs()),
+        Stage("last layer: Hölder", hoelder, _l1(v_hat) * _linf(z.moved), apart),
+        Stage("last layer: worst weights", rows, gain * _linf(z.moved), pair * _linf(z.drift) + owed),
+    ]
     for h in reversed(p.hidden):
+        moved, drift, added = _linf(h.before.moved), norms.linf(h.W) * _linf(h.before.drift), _linf(h.added)
+        relu, norm = ("first-lipschitz", "second-lipschitz", "second-triangle"), ("first-norm", "second-norm")
+        ball = ("first-ball", "second-ball") if h.m > 1 else ("first-ball", "tau", "second-ball")
+        passed, name = pair * (_linf(h.inherited) + added) + owed, f"layer {h.m}: "
+        found += [
+            Stage(name + "ReLU, triangle", relu, gain * _linf(h.pushed), passed),
+            Stage(name + "worst row", norm, gain * norms.linf(h.W_hat) * moved, pair * (drift + added) + owed),
+        ]
         gain = gain * (norms.linf(h.W) + h.W.shape[1] * h.eps)
         owed = owed + pair * h.eps * _l1(h.before.z_w)
+        moved = moved if h.m > 1 else torch.full_like(gain, p.xi.eps_x)
+        found += [Stage(name + "worst weights", ball, gain * moved, pair * drift + owed)]
         pair = pair * norms.linf(h.W)
-        moved = _linf(h.before.moved) if h.m > 1 else torch.full_like(gain, p.xi.eps_x)
-        found += [Stage(f"layer {h.m}", gain * moved, pair * _linf(h.before.drift) + owed)]
-    return (*found, Stage("printed", first_bracket(p).right, printed(p).right))
+    return (*found, Stage("h* for the activations", ("false",), first_bracket(p).right, printed(p).right))
 
 
-def _step(name: str, left: Tensor, right: Tensor) -> Step:
-    return Step(name, *torch.broadcast_tensors(left, right))
+def _step(name: str, left: Tensor, right: Tensor, unit: str = LOGITS) -> Step:
+    return Step(name, *torch.broadcast_tensors(left, right), unit)
+
+
+def _written(number: Tensor) -> str:
+    return f"{float(f'{float(number):.3g}'):,g}"
 
 
 def _flat(lines: Sequence[Callable[[Point], tuple[Step, ...]]], p: Point) -> tuple[Step, ...]:

@@ -298,3 +298,38 @@ def test_floats_are_taken_at_their_exact_value() -> None:
 def test_arrays_read_as_in_the_text() -> None:
     assert counterexamples.as_text(counterexamples.rational([[1, -1], ["1/4", 0]])) == "(1, -1; 1/4, 0)"
     assert counterexamples.as_text(counterexamples.rational([1, 2])) == "(1, 2)"
+
+
+def test_arrays_read_as_matrices_in_latex() -> None:
+    assert counterexamples.as_matrix(counterexamples.rational([1, 2])) == r"\begin{bmatrix} 1 \\ 2 \end{bmatrix}"
+    quarter = counterexamples.as_matrix(counterexamples.rational([["-1/4", 3]]))
+    assert quarter == r"\begin{bmatrix} -\tfrac{1}{4} & 3 \end{bmatrix}"
+
+
+def test_a_net_is_written_with_every_matrix_radius_and_activation() -> None:
+    case = counterexamples.COUNTEREXAMPLE
+    written = counterexamples.weights_as_matrices(case)
+    for m, (W_m, V) in enumerate(zip(case.W, case.W_hat, strict=True), start=1):
+        assert rf"W^{m} &= {counterexamples.as_matrix(W_m)}, & \epsilon_{m} &= 1, &" in written
+        assert rf"\hat W^{m} &= {counterexamples.as_matrix(V)}" in written
+    layers = counterexamples.activations_as_matrices(case)
+    assert r"z^2 &= \begin{bmatrix} 0 \end{bmatrix}" in layers and "^0" not in layers
+    assert r"h^{2*} &= \begin{bmatrix} 4 \end{bmatrix}" in layers
+    assert r"z'^2 &= \begin{bmatrix} 6 \end{bmatrix}" in layers
+
+
+def test_the_table_of_verdicts_is_exact() -> None:
+    cases = {"whole": counterexamples.COUNTEREXAMPLE, "joint": counterexamples.COUNTEREXAMPLE_JOINT}
+    table = counterexamples.verdicts(cases)
+    assert table.loc["whole"].tolist() == ["0", "16", "18", "20"]
+    assert table.loc["joint", "margin reached"] == "99/5"
+
+
+def test_h_star_is_one_corner_of_the_first_layers_box_and_not_the_one_with_the_largest_mass() -> None:
+    case = counterexamples.COUNTEREXAMPLE
+    box = counterexamples.first_layer(case, steps=4)
+    assert (box.low, box.high) == ((0, 0), (2, 2))
+    assert box.places == {"clean": (1, 1, 2), "star": (2, 2, 4), "worst": (2, 0, 6)}
+    assert box.mass[-1][-1] == 4 and box.mass[0][-1] == 6 == max(map(max, box.mass))
+    with pytest.raises(ValueError, match="two units, layer 1 has 1"):
+        counterexamples.first_layer(counterexamples.BIASED_WIDTH_ONE)
