@@ -120,7 +120,7 @@ def test_a_ratio_is_taken_seed_by_seed():
 
 
 def test_clean_accuracy_is_counted_on_all_samples():
-    identity = replace(run(), network=mlp((torch.eye(2), torch.eye(2))))
+    identity = replace(run(), _network=mlp((torch.eye(2), torch.eye(2))))
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.0], [0.0, 0.5]])
     assert ablations.clean((identity,), Split(x, torch.tensor([0, 1, 0, 0]))).mean == 0.75
 
