@@ -7,10 +7,12 @@ over the seeds. What has no runs is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
+
+from torch import Tensor
 
 from nsr.runs import Run
 from nsr.runs.companions import EQUAL, STRENGTHS
@@ -18,11 +20,15 @@ from nsr.study import companions
 from nsr.study.claims.verdict import FAILS, HOLDS, UNKNOWN, Case, Row, Rules
 from nsr.study.companions import Ladder, Rung, accuracy, more, of_contour
 from nsr.study.norm_claims import INPUTS, INPUTS_OF_ROWS, NORMS, RULES, Measured, best, mean_log_ratio
-from nsr.study.statistics import Estimate, paired
+from nsr.study.select import Runs
+from nsr.study.statistics import Estimate, estimate, paired
+from nsr.theory import dense_norms
 from nsr.training import METHODS
 
 CLEAN, ATTACKED = "clean accuracy", "accuracy, inputs attacked"
 MEASURES = {"inputs alone": attrgetter("mean_x"), "weights alone": attrgetter("mean_w"), "joint AUC": attrgetter("auc")}
+OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+OF_MATRICES = {"linf": dense_norms.linf, "l1": dense_norms.l1, "spectral": dense_norms.spectral}
 KINDS = {  # of contours in which our own question is asked
     "coarse": "one weight set for all images",
     "coarse_own": "weights of its own for each image",
@@ -96,6 +102,25 @@ def norm_of(first: Rung, standard: Rung, norm: str) -> Norm | None:
 def _logs(first: Run, second: Run, norm: str) -> list[float]:
     pairs = zip(first.readings["inside"].norms, second.readings["inside"].norms, strict=True)
     return [math.log(getattr(a, norm) / getattr(b, norm)) for a, b in pairs]
+
+
+def otherwise_trained(runs: Runs) -> dict[str, dict[str, Estimate]]:
+    """AT's layer norms as factors of Standard's in the first paper's runs: how both were trained -> norm -> factor."""
+    pairs = {"as the table of methods has them": ("at", "standard")}
+    pairs |= {f"both by {words}": (f"at_{name}", f"standard_{name}") for name, words in OPTIMISERS.items()}
+    found = {}
+    for words, (at, standard) in pairs.items():
+        first, second = ({run.spec.seed: run for run in runs.get(name, ())} for name in (at, standard))
+        both = sorted(first.keys() & second.keys())
+        logs = {norm: {s: _mean_log(first[s], second[s], of) for s in both} for norm, of in OF_MATRICES.items()}
+        found[words] = {norm: factor(estimate(by_seed.values())) for norm, by_seed in logs.items() if by_seed}
+    return found
+
+
+def _mean_log(first: Run, second: Run, norm: Callable[[Tensor], Tensor]) -> float:
+    pairs = zip(first.network.W, second.network.W, strict=True)
+    logs = [math.log(float(norm(a)) / float(norm(b))) for a, b in pairs]
+    return sum(logs) / len(logs)
 
 
 def factor(logs: Estimate) -> Estimate:

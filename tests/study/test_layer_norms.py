@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from companion_runs import rung
 
+from nsr import mlp
 from nsr.runs.companions import EQUAL, STRENGTHS
 from nsr.study import layer_norms
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
@@ -133,3 +137,18 @@ def test_the_opening_follows_the_second_half_of_d4(at: float, seeds: int, words:
     ladders = {(name, PLACE): {EQUAL[name]: rung()} for name in REGULARISERS}
     row = ledger(Measured(ladders, {PLACE: {"at": rung("at", seeds, attacked=at)}}, 0))["D4"]
     assert words in layer_norms.opening(row, RULES)
+
+
+def test_norms_of_differently_trained_nets_are_factors_over_the_seeds_that_both_have():
+    standard, at = ({seed: c * (1 + seed) for seed in range(3)} for c in (1.0, 2.0))
+
+    def runs(sizes):
+        return tuple(
+            SimpleNamespace(spec=SimpleNamespace(seed=s), network=mlp((c * torch.eye(2), torch.eye(2))))
+            for s, c in sizes.items()
+        )
+
+    found = layer_norms.otherwise_trained({"at": runs(at), "standard": runs(standard), "at_adam": runs(at)})
+    assert found["both by Adam"] == {} == found["both by SGD"]
+    for factor in found["as the table of methods has them"].values():
+        assert factor.mean == pytest.approx(2**0.5) and len(estimate.values) == 3
