@@ -28,7 +28,8 @@ from nsr.training import State
 def write_checkpoint(folder: Path, spec: Spec, state: State, code: Mapping[str, str]) -> None:
     tensors = {**named(state.W), "generator": state.generator}
     for at, parts in state.optimiser.items():
-        tensors |= {f"optimiser.{at}.{name}": part for name, part in parts.items() if part is not None}
+        # what was computed from a kernel may lie in memory in another order, which the file format refuses
+        tensors |= {f"optimiser.{at}.{name}": part.contiguous() for name, part in parts.items() if part is not None}
     words = json.dumps({"history": state.history, **_begun(spec, code)})
     write_whole(folder / CHECKPOINT, save(tensors, {"words": words, "sha256": _digest(tensors, words)}))
 

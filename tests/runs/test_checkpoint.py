@@ -153,3 +153,10 @@ def test_kill_9_loses_at_most_the_epoch_under_way_and_the_final_weights_are_the_
             lost = len(seen) + len(trained) - 20
             assert victim.returncode == 0 or (victim.returncode == -signal.SIGKILL and lost in (-1, 0))
     assert resumed[0] == resumed[1]
+
+
+def test_what_an_optimiser_keeps_in_another_order_of_memory_is_kept(tmp_path: Path) -> None:
+    """The subgradient of a kernel's norm is such a tensor."""
+    spec = tiny.spec(net="cnn", sizes=(1, 2, 10), norm_decay=0.1, norm="linf", epochs=2)
+    run = nsr.runs.run(spec, store=tmp_path)
+    assert len(run.history) == 2
