@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shutil
 import struct
 import subprocess
 import sys
@@ -31,12 +32,16 @@ def mnist():
 
 @pytest.fixture
 def raw(tmp_path, monkeypatch, mnist):
-    """Another root named by NSR_DATA, all files links to the shipped ones but the packed and unpacked `SMALL`."""
+    """Another root named by NSR_DATA: the packed files are links to the shipped ones, but for `SMALL`.
+
+    Unpacked files are copies: torchvision writes them again where one is missing, through a link into the shipped
+    folder, which other processes read.
+    """
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for file in [*FILES, *(f"{name}.gz" for name in FILES)]:
-        if Path(file).stem == SMALL:
-            (raw / file).write_bytes((SHIPPED / file).read_bytes())
+        if Path(file).stem == SMALL or not file.endswith(".gz"):
+            shutil.copy(SHIPPED / file, raw / file)
         else:
             (raw / file).symlink_to(SHIPPED / file)
     monkeypatch.setenv("NSR_DATA", str(tmp_path))
@@ -206,3 +211,10 @@ def test_any_other_error_at_import_is_passed_on(monkeypatch):
     monkeypatch.setattr(vision.importlib, "import_module", broken)
     with pytest.raises(RuntimeError, match="something else"):
         vision.torchvision()
+
+
+def test_the_shipped_files_are_not_written_while_another_folder_is_mended(raw):
+    before = {file: (SHIPPED / file).stat().st_mtime_ns for file in FILES}
+    (raw / SMALL).unlink()
+    data.load("mnist")
+    assert {file: (SHIPPED / file).stat().st_mtime_ns for file in FILES} == before
