@@ -12,7 +12,7 @@ from nsr.study.claims.page import as_text, other, records
 from nsr.study.claims.verdict import Row, Rules
 
 SHIPPED = paths.DATA / "companion_claims.json"
-RULES = Rules(interval="student")
+RULES = Rules()
 
 
 def ledger(rules: Rules = RULES, *stores: Path) -> dict[str, Row]:

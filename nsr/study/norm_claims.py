@@ -24,7 +24,7 @@ from nsr.study.companions import PLACES, Ladder, Rung, accuracy, more, of_contou
 from nsr.study.statistics import Estimate
 from nsr.training import METHODS
 
-RULES = Rules(interval="student")
+RULES = Rules()
 REGULARISERS = tuple(name for name in STRENGTHS if name not in TERMS_OF_THE_LOSS)
 NORMS = {"linf": "l_inf", "l1": "l_1", "spectral": "spectral"}
 COMPARABLE = 0.9  # Liang and Huang do not say how near that is; we chose norms that are at most a tenth smaller
@@ -170,8 +170,8 @@ CLAIMS = (
         "adversarially robust CNNs have comparable or even larger layer norms than their non-adversarially robust "
         "counterparts.",
         "abstract",
-        "Over the layers, the mean of log(AT's norm / Standard's norm) is above log 0.9: for l_inf, l_1 and spectral "
-        "norms, each data set and network.",
+        f"Over the layers, the mean of log(AT's norm / Standard's norm) is above log {COMPARABLE:g}: for l_inf, l_1 "
+        "and spectral norms, each data set and network.",
         as_large,
     ),
     Claim(
@@ -181,8 +181,8 @@ CLAIMS = (
         "enforcing small norms on CNN layers may be neither necessary nor effective in achieving adversarial "
         "robustness.",
         "abstract",
-        "Necessary: AT's last layer times 1,000 decides every test image as before. Effective: at equal clean accuracy "
-        "AT keeps more with attacked inputs than each norm regulariser.",
+        f"Necessary: AT's last layer times {SCALE:,.0f} decides every test image as before. Effective: at equal clean "
+        "accuracy AT keeps more with attacked inputs than each norm regulariser.",
         neither,
     ),
 )
