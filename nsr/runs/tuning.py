@@ -5,12 +5,14 @@ on ladders, and the search climbs them (`nsr.runs.climb`) until every neighbour 
 none is better: no choice stands at an edge of what was tried. AT, the baseline, is tried at all of five radii besides.
 One number moves at a time, so a trade of one for another that stays above the floor of accuracy is not seen.
 
-Every candidate is trained once, for a few epochs, from one seed that no reported run uses. Of those that classify at
-least `FLOOR` of the validation images the one with the largest joint AUC on validation images wins, under a brief
-attack that does not see the network's scale. A row made for certificates is chosen by its certified AUC, a row trained
-against weights of each image's own by its AUC under such weights. Test images are never looked at.
+Every candidate is trained once, for half as many epochs as the runs, from one seed that no reported run uses. Of
+those that classify at least `FLOOR` of the validation images the one with the largest joint AUC on validation images
+wins, under a brief attack that does not see the network's scale. A row made for certificates is chosen by its
+certified AUC, a row trained against weights of each image's own by its AUC under such weights. Test images are never
+looked at.
 
-Which of the two optimisers is the main one is one choice for all rows: `main_optimiser`. The record holds both.
+How many epochs the runs have is measured beside it: `settled`. Which of the two optimisers is the main one is one
+choice for all rows: `main_optimiser`. The record holds both.
 
 A record states the procedure that it was made by. Until this search has been run, `data/tuning.json` is that of an
 earlier one with the same rule and a list of candidates for each row. The rule was fixed first, the list was not: after
@@ -21,6 +23,7 @@ theirs had been measured.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,8 +43,12 @@ from nsr.runs.store import CHECKPOINT
 from nsr.runs.sweep import Order, Report, Watch
 from nsr.training import METHODS, CollapseError, Method
 
-SEED, EPOCHS, BATCH, CLIP, FLOOR = 100, 6, 256, 1.0, 0.95
-OPTIMISERS = {"sgd": 0.2, "adam": 0.01}  # with the rate at which the climb of each starts
+SEED, EPOCHS, BATCH, CLIP, FLOOR = 100, 16, 256, 1.0, 0.95
+OPTIMISERS = {"sgd": 0.5, "adam": 0.02}  # with the rate at which the climb of each starts
+LENGTHS = (4, 8, 16, 32, 64)  # epochs; of the last it is only asked whether it is better than the one before
+STEADY = 0.01  # what doubling the epochs may still bring
+TRAINED_LONG = {"standard": {}, "at": {"attack_x": 0.1}, "joint_at": {"attack_x": 0.1, "attack_w": 0.01}}
+LONG_RATES = {"sgd": 0.2, "adam": 0.01}
 TABLE = paths.DATA / "tuning.json"
 CODE = tuple(dict.fromkeys((*TRAINING, *ATTACKING, *CERTIFYING)))  # what decides a candidate's numbers
 COLLAPSED, TAKEN = "collapsed.json", "taken.json"  # notes in the place of a run
@@ -106,6 +113,16 @@ def main_optimiser(aucs: Mapping[str, Sequence[float]]) -> str:
     return max(aucs, key=lambda optimiser: fmean(aucs[optimiser]))
 
 
+def settled(aucs: Mapping[int, Sequence[float]]) -> int | None:
+    """The smallest number of epochs from which doubling brings none of these AUCs up by more than `STEADY`.
+
+    >>> settled({4: [0.1, 0.3], 8: [0.1, 0.4], 16: [0.1, 0.4]})
+    8
+    """
+    doubled = ((n, zip(aucs[n], aucs[2 * n], strict=True)) for n in sorted(aucs) if 2 * n in aucs)
+    return next((n for n, pairs in doubled if all(after - before <= STEADY for before, after in pairs)), None)
+
+
 def procedure() -> dict[str, Any]:
     """The rule of the search, as it is recorded beside its table."""
     return {
@@ -117,7 +134,38 @@ def procedure() -> dict[str, Any]:
         "by certificates": [name for name, search in SEARCHES.items() if search.by == "certified"],
         "by weights of each image's own": [name for name, search in SEARCHES.items() if search.by == "own"],
         "most rungs from a start": REACH,
+        "most that doubling the epochs may bring": STEADY,
     }
+
+
+# how many epochs are enough -----------------------------------------------------------------------------------------
+
+
+def lengths() -> list[Order]:
+    """Three rows, trained for ever longer by both optimisers, the shorter ones first."""
+    several = itertools.product(LENGTHS, TRAINED_LONG, LONG_RATES)
+    return [Order(_long(name, optimiser, epochs), (WHAT["auc"],)) for epochs, name, optimiser in several]
+
+
+def _long(name: str, optimiser: str, epochs: int) -> Spec:
+    return _spec(name, {"optimiser": optimiser, "lr": LONG_RATES[optimiser], "epochs": epochs, **TRAINED_LONG[name]})
+
+
+def _of_lengths(store: Path) -> list[dict[str, Any]]:
+    """What each of them has come to, of those that this store has."""
+    return [
+        {"method": order.spec.name, "optimiser": method.optimiser, "epochs": method.epochs, **found}
+        for order in lengths()
+        if (method := order.spec.method) and (found := _found(order.spec, ("auc",), store))
+    ]
+
+
+def _settled(records: Sequence[Mapping[str, Any]]) -> int | None:
+    """The length that these records come to; None where even the longest is not enough, or before all are there."""
+    aucs: dict[int, list[float]] = {}
+    for record in records:
+        aucs.setdefault(record["epochs"], []).append(record["auc"])
+    return settled(aucs) if len(records) == len(lengths()) else None
 
 
 # the search, as far as a store has it -------------------------------------------------------------------------------
@@ -160,7 +208,7 @@ class Searched:
 
 
 def _spec(name: str, numbers: Mapping[str, float | str]) -> Spec:
-    """The run of a candidate of this search."""
+    """The run of a candidate of this search, or of one that is trained longer."""
     common = {"epochs": EPOCHS, "batch": BATCH, "clip": CLIP}
     return nsr.runs.spec(SEARCHES[name].row or name, SEED, **{**common, **numbers})
 
@@ -234,17 +282,26 @@ def take(path: Path, store: Path) -> int:
         found = {what: candidate[what] for what in ("clean", *search.measured)}
         folder = store / _spec(candidate["method"], candidate["numbers"]).folder
         write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
-    return len(known["candidates"])
+    for length in known["lengths"]:
+        found = {what: length[what] for what in ("clean", "auc")}
+        folder = store / _long(length["method"], length["optimiser"], length["epochs"]).folder
+        write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
+    return len(known["candidates"]) + len(known["lengths"])
 
 
 # to go on -----------------------------------------------------------------------------------------------------------
 
 
 def orders(store: Path, names: Sequence[str] = tuple(SEARCHES)) -> list[Order]:
-    """The next round of the searches of these rows, and of those they wait for: every candidate that one lacks."""
+    """The next round of the searches of these rows, and of those they wait for: every candidate that one lacks.
+
+    Where all rows are searched, the trainings of ever more epochs belong to it.
+    """
+    longer = [order for order in lengths() if _found(order.spec, ("auc",), store) is None]
     asked = {*names, *(SEARCHES[name].beta_of for name in names)}
     found = [searched(name, optimiser, store) for name in SEARCHES if name in asked for optimiser in OPTIMISERS]
-    return [search.order(point) for search in found if search for point in search.missing]
+    nexts = [search.order(point) for search in found if search for point in search.missing]
+    return [*nexts, *(longer if set(names) == set(SEARCHES) else ())]
 
 
 def run(
@@ -290,8 +347,11 @@ def record(store: Path) -> dict[str, Any]:
     pairs = [(name, optimiser) for name in SEARCHES for optimiser in OPTIMISERS]
     found = {pair: searched(*pair, store) for pair in pairs}
     whole = all(search and search.ended for search in found.values())
+    longer = _of_lengths(store)
     return {
         "procedure": procedure(),
+        "lengths": longer,
+        "epochs that are enough": _settled(longer),
         "code": code_at_first_use(CODE, paths.PACKAGE),
         "main optimiser": main_optimiser(_aucs(found)) if whole else None,
         "searches": [_end(*pair, search) for pair, search in found.items()],
