@@ -45,7 +45,7 @@ from nsr.training import METHODS, CollapseError, Method
 
 SEED, EPOCHS, BATCH, CLIP, FLOOR = 100, 16, 256, 1.0, 0.95
 OPTIMISERS = {"sgd": 0.5, "adam": 0.02}  # with the rate at which the climb of each starts
-LENGTHS = (4, 8, 16, 32, 64)  # epochs; of the last it is only asked whether it is better than the one before
+LENGTHS = (4, 8, 16, 32)  # epochs; of the last it is only asked whether it is better than the one before
 STEADY = 0.01  # what doubling the epochs may still bring
 TRAINED_LONG = {"standard": {}, "at": {"attack_x": 0.1}, "joint_at": {"attack_x": 0.1, "attack_w": 0.01}}
 LONG_RATES = {"sgd": 0.2, "adam": 0.01}
