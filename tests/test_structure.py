@@ -33,6 +33,7 @@ SPEAKING = {"cli", "book"}  # the only packages that print
 MODULES = sorted(path for path in (ROOT / "nsr").rglob("*.py") if path != ROOT / "nsr" / "__init__.py")
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MOST_LINES = 15
+MOST_OPEN = 10  # lines of a cell that a reader sees without opening it
 MiB = 2**20
 
 README = (ROOT / "README.md").read_text()
@@ -193,6 +194,13 @@ def test_a_chapter_defines_nothing() -> None:
 def test_a_chapters_cells_are_short() -> None:
     lines = {where: len(cell.source.strip().splitlines()) for where, cell in all_code_cells()}
     assert not {where: count for where, count in lines.items() if not 0 < count <= MOST_LINES}
+
+
+def test_what_a_page_shows_of_its_code_is_short_and_no_plumbing() -> None:
+    folded = {"parameters", "hide-input", "hide-cell", "remove-input", "remove-cell"}
+    shown = {where: cell for where, cell in all_code_cells() if not folded & {*cell.metadata.get("tags", [])}}
+    assert shown and not [where for where, cell in shown.items() if len(cell.source.splitlines()) > MOST_OPEN]
+    assert not [where for where, cell in shown.items() if re.search(r"^(import|from) |\b(glue|stamp)\(", cell.source)]
 
 
 def test_a_chapter_has_one_cell_of_annotated_parameters() -> None:

@@ -133,18 +133,21 @@ def having(rows: Mapping[str, Row], verdict: str) -> str:
 
 
 def page(row: Row, second: Row) -> str:
-    """A claim in full: sentence, test, every number, verdict; `second` is its row by the other interval."""
-    lines = [f"> {row.claim.sentence}", f"> -- {row.claim.where}", "", f"**Test.** {row.test}", ""]
+    """A claim in full: sentence, verdict, test, and folded every number; `second` is its row by the other interval."""
+    verdict = f"**Verdict: {row.words}.**"
+    if second.words != row.words:
+        verdict += f" By the {second.rules.interval} interval: {second.words}."
+    outcomes = dict.fromkeys(row.outcomes.values())
+    settings = {o: "; ".join(str(s) for s, found in row.outcomes.items() if found == o) for o in outcomes}
+    lines = [f"> {row.claim.sentence}", f"> -- {row.claim.where}", "", verdict, "", f"**Test.** {row.test}", ""]
+    lines += [*(f"- {outcome.capitalize()}: {where}." for outcome, where in settings.items()), ""]
+    lines += ["<details><summary>Every number, setting by setting</summary>", ""]
     lines += ["| setting | difference | mean and interval | on the claim's side |", "|---|---|---|---|"]
     for case in (case for case in row.cases if any(part.found for part in case.parts)):
         setting = str(case.setting) + ("" if case.decides else " (shown, decides nothing)")
         first, *rest = (f"{part.what} | {_interval(part)} | {part.side} |" for part in case.parts)
         lines += [f"| {setting} | {first}", *(f"| | {line}" for line in rest)]
-    says = "\n".join(f"- {setting}: {outcome}" for setting, outcome in row.outcomes.items())
-    lines += ["", f"The claim, setting by setting:\n\n{says}", "", f"**Verdict: {row.words}.**"]
-    if second.words != row.words:
-        lines[-1] += f" By the {second.rules.interval} interval: {second.words}."
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "</details>"]) + "\n"
 
 
 def number(part: Part) -> str:
