@@ -129,8 +129,9 @@ def _clear(at: np.ndarray, others: Sequence[np.ndarray], distance: tuple[float, 
 def edges(ax: Axes, contour: Contour) -> None:
     """The two singular edges, where only inputs or only weights move, with the accuracy at their far ends."""
     end_x, end_w = contour.grid_x[-1], contour.grid_w[-1]
-    ax.plot([0, end_x], [0, 0], label="only inputs move", color=INPUTS, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=4)
-    ax.plot([0, 0], [0, end_w], label="only weights move", color=WEIGHTS, linewidth=4, linestyle=(0, (2, 0.6)), clip_on=False, zorder=4)
+    thick = {"linewidth": 4, "clip_on": False, "zorder": 4}
+    ax.plot([0, end_x], [0, 0], label="only inputs move", color=INPUTS, solid_capstyle="butt", **thick)
+    ax.plot([0, 0], [0, end_w], label="only weights move", color=WEIGHTS, linestyle=(0, (2, 0.6)), **thick)
     for place, value, align in (
         ((end_x, 0), contour.edge_x[-1], {"ha": "right", "va": "bottom", "xytext": (-3, 4)}),
         ((0, end_w), contour.edge_w[-1], {"ha": "left", "va": "top", "xytext": (5, -3)}),

@@ -82,14 +82,21 @@ def _panel(ax: Axes) -> Iterator[tuple[object, ...]]:
         places = places if kept else [] if artist in caps else list(_places(artist))
         if places and places not in seen:
             seen.append(places)
-            inside = artist.get_transform().contains_branch_seperately(ax.transData)
-            inside = (True, True) if kept or isinstance(artist, Annotation) else inside
+            inside = (True, True) if kept else _in_data(artist, ax)
             for place in places:
                 x, y, x_to, y_to, value = (*place, *[None] * (5 - len(place)))
                 x, x_to = (x, x_to) if inside[0] else (None, None)
                 y, y_to = (y, y_to) if inside[1] else (None, None)
                 named = ("", "") if kept else (_name(at, found) for at, found in zip((x, y), ticks, strict=True))
                 yield _kind(artist), name, x, y, x_to, y_to, value, *named
+
+
+def _in_data(artist: Artist, ax: Axes) -> tuple[bool, bool]:
+    """Whether x and y are those of the axes' numbers, or a share of the panel as for a line across it."""
+    if isinstance(artist, Annotation):
+        return (True, True)
+    moved = artist.get_offset_transform() if isinstance(artist, PathCollection) else artist.get_transform()
+    return moved.contains_branch_seperately(ax.transData)
 
 
 def _of_containers(ax: Axes) -> tuple[dict[Artist, str], list[Artist]]:
