@@ -1,4 +1,4 @@
-"""Claims about the table of a figure: it has the numbers that are drawn, where they are drawn, by the names they have."""
+"""Claims about the table of a figure: it has the numbers that are drawn, where they are, by the names they have."""
 
 from __future__ import annotations
 
