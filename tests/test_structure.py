@@ -251,11 +251,8 @@ def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot
     assert not wrong
 
 
-NOT_YET = {
-    "04_certificates",
-    "06_joint_attack",
-    "13_weight_scale",
-}  # executed before figures brought their numbers along
+# executed before figures brought their numbers along
+NOT_YET = {"04_certificates", "06_joint_attack", "13_weight_scale"}
 
 
 def test_every_figure_of_a_chapter_brings_its_numbers() -> None:
