@@ -83,7 +83,8 @@ def _panel(ax: Axes) -> Iterator[tuple[object, ...]]:
         if places and places not in seen:
             seen.append(places)
             inside = (True, True) if kept else _in_data(artist, ax)
-            for place in places:
+            across = isinstance(artist, Line2D) and not all(inside)  # one place says where such a line is
+            for place in places[:1] if across else places:
                 x, y, x_to, y_to, value = (*place, *[None] * (5 - len(place)))
                 x, x_to = (x, x_to) if inside[0] else (None, None)
                 y, y_to = (y, y_to) if inside[1] else (None, None)
@@ -123,12 +124,12 @@ def _series(artist: Artist) -> str:
 
 
 def _names(axis: Axis) -> dict[float, str]:
-    """Place -> name of the ticks whose name is not just their place."""
+    """Place -> name of the ticks, where the names are not just the places."""
     if not isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator):
         return {}
     places = [float(place) for place in axis.get_majorticklocs()]
     named = dict(zip(places, axis.get_major_formatter().format_ticks(places), strict=True))
-    return {place: name for place, name in named.items() if name and name != f"{place:g}"}
+    return {} if all(name == f"{place:g}" for place, name in named.items()) else named
 
 
 def _name(place: float | None, names: dict[float, str]) -> str:

@@ -111,7 +111,15 @@ def test_a_band_reaches_from_low_to_high_and_a_line_across_the_panel_has_its_pla
     assert [(row["x"], row["y"], row["y_to"]) for row in rows(figure, kind="band")] == [
         *(("0", "1", "4"), ("1", "2", "6"), ("2", "3", "8"))
     ]
-    assert {(row["x"], row["y"]) for row in rows(figure, series="radius")} == {("0.5", "")}
+    assert [(row["x"], row["y"]) for row in rows(figure, series="radius")] == [("0.5", "")]
+
+
+def test_ticks_have_their_names_all_or_none():
+    figure, ((left, right),) = style.subplots(1, 2)
+    for ax, names in ((left, ["0", "0.1"]), (right, ["0", "1"])):
+        ax.plot([0, 1], [5, 6])
+        ax.set_xticks([0, 1], names)
+    assert [row["x_name"] for row in rows(figure)] == ["0", "0.1", "", ""]
 
 
 def test_a_ridge_has_shares_and_not_heights_on_the_page():
