@@ -80,8 +80,8 @@ def _panel(ax: Axes) -> Iterator[tuple[object, ...]]:
         name, places = getattr(artist, "kept", (series.get(artist, _series(artist)), None))
         kept = places is not None
         places = places if kept else [] if artist in caps else list(_places(artist))
-        if places and places not in seen:
-            seen.append(places)
+        if places and not (kept and (name, places) in seen):
+            seen.append((name, places))
             inside = (True, True) if kept else _in_data(artist, ax)
             across = isinstance(artist, Line2D) and not all(inside)  # one place says where such a line is
             for place in places[:1] if across else places:

@@ -56,6 +56,11 @@ def test_numbers_have_four_digits_and_no_other_number_is_in_the_table():
     ]
 
 
+def test_of_two_curves_that_coincide_both_are_in_the_table():
+    figure = style.lines([1, 2], {"": {"one": [3, 4], "two": [3, 4]}}, ("a", "b"), size=(4, 3))
+    assert [row["series"] for row in rows(figure)] == ["one", "one", "two", "two"]
+
+
 def test_a_heat_map_has_its_radii_and_not_the_places_of_its_cells():
     figure = threat.joint_grid([0, 0.02], [0, 0.01, 0.03], {"left (%)": torch.tensor([[1, 0.5, 0], [0.2, 0.1, 0]])})
     found = [(row["x"], row["y"], row["value"]) for row in rows(figure, kind="grid")]
