@@ -184,7 +184,7 @@ def _(drawn: LineCollection) -> Iterator[Place]:
 @_places.register
 def _(band: FillBetweenPolyCollection) -> Iterator[Place]:
     """From the lower to the upper end at each x."""
-    corners = np.concatenate([path.vertices for path in band.get_paths()])
+    corners = np.concatenate([np.empty((0, 2)), *(path.vertices for path in band.get_paths())])
     for x in np.unique(corners[:, 0]):
         heights = corners[corners[:, 0] == x, 1]
         yield x, heights.min(), x, heights.max()
