@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nsr.contour import Contour
 from nsr.figures import style
-from nsr.figures.contours import FILL
+from nsr.figures.contours import FILL, SHARE
+from nsr.figures.table import keep
 
 ATTACKED, PRINTED = "attacked", "printed"
 # name, colour, line, width, marker; tau and zeta nearly coincide, and narrower lines on wider ones keep both visible
@@ -84,6 +85,7 @@ def certified_accuracy(
 def _plane(ax: Axes, attacked: Contour, certified: Mapping[str, Contour]) -> plt.cm.ScalarMappable:
     """Both radii logarithmic, hence without the two edges where one of them is 0."""
     fill = ax.contourf(attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked), FILL)
+    keep(fill, f"{ATTACKED}, {SHARE}", attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked))
     for method, contour in (certified | {ATTACKED: attacked}).items():
         values = _percent(contour)
         if values.min() < HALF < values.max():
@@ -91,6 +93,7 @@ def _plane(ax: Axes, attacked: Contour, certified: Mapping[str, Contour]) -> plt
             radii = contour.grid_x[1:], contour.grid_w[1:]
             drawn = ax.contour(*radii, values, [HALF], colors=color, linestyles=[line], linewidths=2)
             drawn.set_path_effects(HALO)
+            keep(drawn, f"{name}, {SHARE}", *radii, values)
             foot = min(np.concatenate(drawn.allsegs[0]), key=lambda point: point[1])
             side = 1 if method == ATTACKED else -1  # no certificate lies outside the attack
             beside = {"textcoords": "offset points", "ha": "left" if side > 0 else "right", "rotation": 90}

@@ -92,7 +92,7 @@ def edges(contours: Mapping[str, Contour]) -> Figure:
     figure, ((left, right),) = subplots(1, 2, (8.4, 3.9), sharey=True)
     for k, (name, c) in enumerate(contours.items()):
         left.plot(c.grid_x, [100 * a for a in c.edge_x], label=name, **look(name, k))
-        right.plot(c.grid_w, [100 * a for a in c.edge_w], **look(name, k))
+        right.plot(c.grid_w, [100 * a for a in c.edge_w], label=name, **look(name, k))
     geometry = next((c.geometry for c in contours.values()), "absolute")
     left.set(title="inputs alone", xlabel=f"input radius {RADIUS_X}", ylabel="accuracy (%)")
     right.set(title="weights alone", xlabel=RADIUS_W[geometry], ylim=(0, 100))

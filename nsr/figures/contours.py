@@ -15,9 +15,11 @@ from matplotlib.path import Path
 
 from nsr.contour import Contour
 from nsr.figures.style import GREEN, ORANGE, PINK, RADIUS_W, RADIUS_X, wrapped
+from nsr.figures.table import keep
 
 FILL = np.arange(0, 101, 10)  # % between which the fill changes its colour
 LINES = (20, 40, 60, 80)  # % where a labelled line runs
+SHARE = "accuracy (%)"
 SURE = (10, 50, 90)  # % where a certified line runs
 INPUTS, WEIGHTS, CERTIFIED = ORANGE, GREEN, PINK
 MARGIN = 0.09  # share of a panel's sides: how far the middle of a label keeps from its frame
@@ -53,9 +55,10 @@ def plane(
     linewidths: float = 1.4,
 ) -> ScalarMappable:
     """Accuracy as fill and labelled lines, and the lines `sure` of what is certified; a single one needs no label."""
-    fill = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL)
-    drawn = lines(ax, contour, LINES, colors="white", linestyles="solid", linewidths=linewidths)
-    safe = lines(ax, certified, sure, colors=CERTIFIED, linestyles="dashed", linewidths=2) if certified else []
+    fill = filled(ax, contour, SHARE)
+    drawn = lines(ax, contour, SHARE, LINES, colors="white", linestyles="solid", linewidths=linewidths)
+    look = {"colors": CERTIFIED, "linestyles": "dashed", "linewidths": 2}
+    safe = lines(ax, certified, "certified (%)", sure, **look) if certified else []
     ax.set(xlim=(0, contour.grid_x[-1]), ylim=(0, contour.grid_w[-1]))
     several = safe if len(sure) > 1 else []
     label(ax, drawn + several, beside=[] if several else safe)
@@ -68,7 +71,14 @@ def percent(contour: Contour) -> np.ndarray:
     return 100 * np.array(contour.accuracy).T
 
 
-def lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: object) -> list[ContourSet]:
+def filled(ax: Axes, contour: Contour, what: str, **style: object) -> ContourSet:
+    """The accuracy as fill; `what` it is stands in the table of the figure's numbers."""
+    drawn = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL, **style)
+    keep(drawn, what, contour.grid_x, contour.grid_w, percent(contour))
+    return drawn
+
+
+def lines(ax: Axes, contour: Contour, what: str, levels: Sequence[int], **style: object) -> list[ContourSet]:
     """Lines at those levels that the accuracy crosses, still without labels: one set, or none."""
     values = percent(contour)
     crossed = [level for level in levels if values.min() < level < values.max()]
@@ -76,6 +86,7 @@ def lines(ax: Axes, contour: Contour, levels: Sequence[int], **style: object) ->
         return []
     drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, **style)
     drawn.set_path_effects(HALO)
+    keep(drawn, what, contour.grid_x, contour.grid_w, values)
     return [drawn]
 
 
@@ -118,8 +129,9 @@ def _clear(at: np.ndarray, others: Sequence[np.ndarray], distance: tuple[float, 
 def edges(ax: Axes, contour: Contour) -> None:
     """The two singular edges, where only inputs or only weights move, with the accuracy at their far ends."""
     end_x, end_w = contour.grid_x[-1], contour.grid_w[-1]
-    ax.plot([0, end_x], [0, 0], color=INPUTS, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=4)
-    ax.plot([0, 0], [0, end_w], color=WEIGHTS, linewidth=4, linestyle=(0, (2, 0.6)), clip_on=False, zorder=4)
+    thick = {"linewidth": 4, "clip_on": False, "zorder": 4}
+    ax.plot([0, end_x], [0, 0], label="only inputs move", color=INPUTS, solid_capstyle="butt", **thick)
+    ax.plot([0, 0], [0, end_w], label="only weights move", color=WEIGHTS, linestyle=(0, (2, 0.6)), **thick)
     for place, value, align in (
         ((end_x, 0), contour.edge_x[-1], {"ha": "right", "va": "bottom", "xytext": (-3, 4)}),
         ((0, end_w), contour.edge_w[-1], {"ha": "left", "va": "top", "xytext": (5, -3)}),

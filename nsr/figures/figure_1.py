@@ -61,9 +61,9 @@ def seeds(kinds: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     for ax, (kind, by_name) in zip(axes, kinds.items(), strict=True):
         for name, values in by_name.items():
             k, n = names.index(name), len(values)
-            ax.vlines(np.mean(values), k - 0.36, k + 0.36, color="0.35", linewidth=1.4)
+            ax.vlines(np.mean(values), k - 0.36, k + 0.36, color="0.35", linewidth=1.4, gid="mean")
             apart = 0.5 * (np.arange(n) + 0.5) / n - 0.25  # so that markers of one row do not hide each other
-            ax.plot(values, k + apart, **look(name, k) | {"linestyle": "none"})
+            ax.plot(values, k + apart, gid="seed", **look(name, k) | {"linestyle": "none"})
         ax.set(title=kind, xlabel="AUC", xlim=(0, None))
     rows(axes[0], names)
     return figure

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nsr.figures import style
+from nsr.figures.table import keep
 
 
 class Interval(Protocol):
@@ -84,11 +85,14 @@ def ridges(edges: Sequence[float], filled: Mapping[float, Sequence[float]], near
     ax.axvline(0, color="black", linewidth=1, zorder=0)
     for k, (radius, colour) in enumerate(zip(rows, shades(len(rows)), strict=True)):
         ridge = -k + height * np.array(filled[radius])
-        ax.fill_between(middles, -k, ridge, color=colour, alpha=0.9, linewidth=0, zorder=2 * k + 1)
+        hill = ax.fill_between(middles, -k, ridge, color=colour, alpha=0.9, linewidth=0, zorder=2 * k + 1)
+        keep(hill, "share of samples", middles, [f"{radius:g}"], [filled[radius]])
         for name, drawn in lines.items():
             if radius in drawn:
                 over = -k + height * np.array(drawn[radius])
-                ax.plot(middles, over, color="black", linewidth=1, linestyle="--", label=name, zorder=2 * k + 2)
+                look = {"color": "black", "linewidth": 1, "linestyle": "--"}
+                (over,) = ax.plot(middles, over, label=name, zorder=2 * k + 2, **look)
+                keep(over, f"share of samples, {name}", middles, [f"{radius:g}"], [drawn[radius]])
     ax.set_yticks([-k for k in range(len(rows))], [f"{radius:g}" for radius in rows])
     ax.set(xlabel="normalised margin", ylabel=f"trained at {style.RADIUS_X}", xlim=(edges[0], edges[-1]))
     ax.grid(axis="x", visible=False)

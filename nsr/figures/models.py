@@ -49,7 +49,7 @@ def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure
         layers = np.arange(1, 1 + len(runs[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
         seen = look(name, k) | {"linestyle": "none"}
         left.plot(layers, np.mean(runs, axis=0), label=name, **seen)
-        left.vlines(layers, np.min(runs, axis=0), np.max(runs, axis=0), color=seen["color"], linewidth=1.2)
+        left.vlines(layers, np.min(runs, axis=0), np.max(runs, axis=0), color=seen["color"], linewidth=1.2, gid=name)
     left.set(yscale="log", xlabel="layer $m$", ylabel=r"$\Vert W^m \Vert_\infty$ (unit of $W$)")
     _plain(left)
     left.set_xticks(range(1, 1 + len(next(iter(by_layer.values()))[0])))
@@ -74,4 +74,4 @@ def _curve(ax: Axes, runs: Seeds | np.ndarray, seen: Look, label: str) -> None:
     values = np.array(runs)
     epochs = range(1, 1 + values.shape[1])
     ax.plot(epochs, values.mean(0), label=label, markersize=3.5, **seen)
-    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.2, linewidth=0)
+    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.2, linewidth=0, gid=label)

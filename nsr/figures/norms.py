@@ -74,8 +74,9 @@ def _series(ax: Axes, name: str, places: Places, seen: Look) -> None:
     if len(places) == 1:
         seen = seen | {"linestyle": "none", "markersize": 9}
         (norm, gain), color = places[0], seen["color"]
-        ax.hlines(up, norm.low, norm.high, color=color, linewidth=1.2, alpha=0.55)
-        ax.vlines(across, 100 * gain.low, 100 * gain.high, color=color, linewidth=1.2, alpha=0.55)
+        ends = {"color": color, "linewidth": 1.2, "alpha": 0.55, "gid": _shown(name)}
+        ax.hlines(up, norm.low, norm.high, **ends)
+        ax.vlines(across, 100 * gain.low, 100 * gain.high, **ends)
     ax.plot(across, up, label=_shown(name), **seen)
 
 
@@ -109,8 +110,8 @@ def _rungs(ax: Axes, name: str, found: Mapping[int, Interval], shift: float, see
     color, marker, _ = seen
     for k, (rung, gain) in enumerate(found.items()):
         at, face = rung + shift, color if len(gain.values) > 1 else "white"
-        ax.vlines(at, 100 * gain.low, 100 * gain.high, color=color, linewidth=1.8, alpha=0.55)
-        label = {"label": _shown(name)} if k == 0 else {}
+        ax.vlines(at, 100 * gain.low, 100 * gain.high, color=color, linewidth=1.8, alpha=0.55, gid=_shown(name))
+        label = {"label" if k == 0 else "gid": _shown(name)}
         ax.plot(at, 100 * gain.mean, marker=marker, color=color, markerfacecolor=face, linestyle="none", **label)
 
 
@@ -144,7 +145,7 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
 
 def _factor(ax: Axes, at: int, found: Norm, seen: Look) -> None:
     color, face = seen["color"], seen["color"] if len(found.mean.values) > 1 else "white"
-    ax.plot(found.layers, [at + 0.24] * len(found.layers), "|", color=color, markersize=6)
+    ax.plot(found.layers, [at + 0.24] * len(found.layers), "|", color=color, markersize=6, gid="single layers")
     for layer, value in enumerate(found.layers, 1):
         ax.annotate(str(layer), (value, at + 0.36), ha="center", va="top", fontsize=7, color=color)
     mean = found.mean

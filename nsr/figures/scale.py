@@ -47,9 +47,10 @@ def bought(scales: Sequence[float], curves: Curves, limits: Mapping[str, float])
     looks = {name: look(name, k) for k, name in enumerate(curves)}
     for name, values in curves.items():
         seen = looks[name]
-        ax.plot(scales, values, **seen)
-        ax.plot([scales[-1], end], [values[-1], limits[name]], color=seen["color"], linewidth=0.8, linestyle=":")
-        ax.plot(end, limits[name], marker=seen["marker"], color=seen["color"], markerfacecolor="white")
+        ax.plot(scales, values, gid=name, **seen)
+        dotted = {"color": seen["color"], "linewidth": 0.8, "linestyle": ":", "gid": f"{name}, to its limit"}
+        ax.plot([scales[-1], end], [values[-1], limits[name]], **dotted)
+        ax.plot(end, limits[name], marker=seen["marker"], color=seen["color"], markerfacecolor="white", gid=name)
     _labels(ax, end, limits, looks)
     ticks(ax, [*scales, end], [*(f"{c:g}" for c in scales), r"$\infty$"])
     ax.set(xlabel=SCALE, ylabel=AUC, ylim=(0, None), xlim=(None, end * 1.1))
@@ -99,9 +100,10 @@ def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
         seen = look(name, number)
         shift = 0.24 * ((number + 0.5) / len(names) - 0.5)  # bars of neighbours side by side
         here = [(k + shift, found[name]) for k, found in enumerate(columns.values()) if name in found]
-        ax.plot([k for k, _ in here], [place.place for _, place in here], **seen)
+        ax.plot([k for k, _ in here], [place.place for _, place in here], gid=name, **seen)
         for k, place in here:
-            ax.vlines(k, place.best - 0.12, place.worst + 0.12, color=seen["color"], linewidth=4, alpha=0.35)
+            ends = place.best - 0.12, place.worst + 0.12
+            ax.vlines(k, *ends, color=seen["color"], linewidth=4, alpha=0.35, gid=name)
     for at, side, found in ((-0.17, "right", [*columns.values()][0]), (0.17, "left", [*columns.values()][-1])):
         for name, place in found.items():
             edge = 0 if side == "right" else len(columns) - 1
@@ -155,5 +157,6 @@ def _labels(ax: Axes, end: float, heights: Mapping[str, float], looks: Mapping[s
     for name, place in zip(names, places, strict=True):
         # the mark once more beside the name: coloured words would be too faint to read
         leader = looks[name] | {"linestyle": "-", "linewidth": 0.7, "markerfacecolor": "white", "markevery": [1]}
+        leader |= {"gid": f"{name}, from its mark to its name"}
         ax.plot([end * 1.1, end * 1.4], [heights[name], place], clip_on=False, **leader)
         ax.text(end * 1.5, place, name, va="center", fontsize=8.5)

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn
+from matplotlib import figure as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from nsr.figures.table import keep, table
 from nsr.training import METHODS
 
 # Okabe and Ito's colours, in the order in which series take them, and a grey
@@ -56,11 +57,18 @@ def look(name: str, k: int) -> Look:
 # figures and their panels -------------------------------------------------------------------------------------------
 
 
+class Figure(mpl.Figure):
+    """A figure that brings its numbers along where a notebook shows it."""
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/csv": table(self)}
+
+
 def subplots(
     rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **options: object
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes [rows, columns]; pyplot forgets it at once, so nobody has to close it."""
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, FigureClass=Figure, **options)
     plt.close(figure)
     return figure, axes
 
@@ -136,7 +144,7 @@ def lines(
 
 def spans(ax: Axes, at: ArrayLike, low: ArrayLike, middle: ArrayLike, high: ArrayLike, **marked: object) -> None:
     """Points with horizontal intervals; `marked` says how the points look and has their colour."""
-    ax.hlines(at, low, high, color=marked["color"], linewidth=1.8, alpha=0.55)
+    ax.hlines(at, low, high, color=marked["color"], linewidth=1.8, alpha=0.55, gid=marked.get("label"))
     ax.plot(middle, at, **{"marker": "o"} | marked | {"linestyle": "none"})
 
 
@@ -153,6 +161,7 @@ def heat(
     shown = np.asarray(values, dtype=float).T + 0.0  # no -0
     options = {"annot": True, "cmap": "cividis", "annot_kws": {"fontsize": 9}} | options
     seaborn.heatmap(shown, ax=ax, cbar=False, fmt=form, vmin=limits[0], vmax=limits[1], **options)
+    keep(ax.collections[-1], "", across, up, shown)
     for text, value in zip(ax.texts, shown[~np.isnan(shown)], strict=True):
         text.set_color("white" if value <= np.mean(limits) else "black")
     ax.set_xticks(np.arange(len(across)) + 0.5, [_word(name) for name in across], rotation=0)

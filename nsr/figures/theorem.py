@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from nsr.figures.style import BLUE, GREEN, GREY, MARKERS, ORANGE, STYLES, rows, subplots
+from nsr.figures.table import keep
 from nsr.theory.counterexamples import Box
 
 KINDS = ("printed", "repaired")
@@ -44,11 +45,12 @@ def corner(box: Box, bounds: Mapping[str, Fraction]) -> Figure:
     drawn = above.contour(
         across, up, mass, levels=np.linspace(0, mass.max(), 7)[1:-1], colors="0.55", linestyles="--", linewidths=1
     )
+    keep(drawn, r"what layer 2 makes of it", across, up, mass)
     above.clabel(drawn, fmt="%g", fontsize=9, colors="0.3")
     above.add_patch(Rectangle(box.low, x_1 - x_0, y_1 - y_0, fill=False, edgecolor="0.2", linewidth=1.8))
     for name, (a, b, value) in box.places.items():
         words, marked, shift, side = PLACES[name]
-        above.plot(a, b, linestyle="", markersize=10, clip_on=False, zorder=4, **marked)
+        above.plot(a, b, linestyle="", markersize=10, clip_on=False, zorder=4, gid=words, **marked)
         told = words if name == "clean" else f"{words}:\n$\\Vert z^2 \\Vert_1$ up to {value:g}"
         ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         above.annotate(told, (a, b), shift, textcoords="offset points", ha=side, va="center", size=10, bbox=ground)
@@ -81,7 +83,7 @@ def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> 
     for line, (B, at) in enumerate(itertools.product(closed, range(len(KINDS)))):
         color, style, marker = f"C{at}", STYLES[line // 2 % len(STYLES)], MARKERS[line % len(MARKERS)]
         for (e, excess), shape in ((closed[B], {"linestyle": style}), (enumerated[B], {"ls": "", "marker": marker})):
-            ax.plot(e, [float(over[at]) for over in excess], color=color, **shape)
+            ax.plot(e, [float(over[at]) for over in excess], color=color, gid=f"{KINDS[at]}, B = {B:g}", **shape)
         ax.plot([], [], linestyle=style, marker=marker, color=color, label=f"{KINDS[at]}, B = {B:g}")
     low, high = ax.get_ylim()
     ax.axhspan(0, high, color="0.93", zorder=0)
