@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nsr.contour import Contour
-from nsr.figures.contours import FILL, edges, legend, plane
+from nsr.figures.contours import DIVERGING, FILL, edges, legend, percent, plane
 from nsr.figures.style import RADIUS_W, RADIUS_X, Curves, lines, look, rows, subplots
 
 HALF = 50  # % whose certified line is drawn
@@ -51,6 +53,36 @@ def panels(panels: Sequence[Panel], protocol: str = "") -> Figure:
         figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2], aspect=30)
     sure = f"{HALF} % of the images certified" if any(panel.certified for panel in panels) else ""
     figure.legend(handles=legend(sure), loc="outside lower center", ncols=3)
+    return figure
+
+
+def pair(left: Panel, right: Panel) -> Figure:
+    """Two planes and, below, the second minus the first in points: a line each 10, none where they are as good."""
+    if left.attacked is None or right.attacked is None:
+        figure, ((ax,),) = subplots()
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color="0.45")
+        return figure
+    figure, ((one, other), (below, keys)) = subplots(2, 2, (6.2, 6.2))
+    keys.axis("off")
+    for ax, panel in ((one, left), (other, right)):
+        fill = plane(ax, panel.attacked)
+        ax.set_title(f"{panel.name}\n{panel.auc}")
+    contour, difference = left.attacked, percent(right.attacked) - percent(left.attacked)
+    most = max(10, 10 * np.ceil(abs(difference).max() / 10))
+    look = {"cmap": DIVERGING, "norm": Normalize(-most, most)}
+    change = below.contourf(contour.grid_x, contour.grid_w, difference, np.linspace(-most, most, 101), **look)
+    drawn = below.contour(
+        contour.grid_x, contour.grid_w, difference, np.arange(-95, 96, 10), colors="0.3", linewidths=1
+    )
+    below.clabel(drawn, fmt="%+d", colors="black")
+    below.set_title(f"{right.name.split(',')[0]} minus {left.name.split(',')[0]}")
+    for ax in (one, other, below):
+        ax.set(xlabel=RADIUS_X, ylabel=RADIUS_W[contour.geometry])
+        ax.grid(visible=False)
+        ax.locator_params(nbins=4)
+    for filled, height, text in ((fill, 0.7, "accuracy (%)"), (change, 0.25, "difference (points)")):
+        bar = keys.inset_axes((0.1, height, 0.85, 0.08))
+        figure.colorbar(filled, cax=bar, orientation="horizontal", label=text).locator = MaxNLocator(5)
     return figure
 
 

@@ -32,8 +32,9 @@ UNRENDERED = """() => {
 }"""
 # an interactive figure whose plot has not been drawn, says nothing, or is wider than its place
 POOR_PLOTS = """() => [...document.querySelectorAll('div.nsr-plot')].filter(place => {
-  const plot = place.querySelector('.nsr-plot-drawn'), words = plot?.querySelector('.main-svg text')?.textContent;
-  return !words || !plot.getAttribute('aria-label') || plot.scrollWidth > place.clientWidth;
+  const plots = [...place.querySelectorAll('.nsr-plot-drawn')];
+  return !plots.length || plots.some(plot => !plot.querySelector('.main-svg text')?.textContent
+    || !plot.getAttribute('aria-label') || plot.scrollWidth > place.clientWidth);
 }).map(place => place.getAttribute('aria-label'))"""
 DRAWN = "() => [...document.querySelectorAll('div.nsr-plot')].every(place => place.querySelector('.main-svg'))"
 WIDER_THAN_THE_PAGE = """() => {
@@ -171,7 +172,7 @@ def test_every_interactive_figure_is_drawn(opened: Opened) -> None:
 
 def test_every_interactive_figure_tells_a_number_under_the_pointer_at_every_setting(opened: Opened) -> None:
     draw(opened.page)
-    for place in opened.page.locator("div.nsr-plot").all():
+    for place in opened.page.locator("div.nsr-plot:has(input[type=range])").all():  # the pairs of methods: compare.py
         for setting in settings(place):
             assert re.search(r"\d %", told(opened.page, place)), setting
 
@@ -186,7 +187,7 @@ def test_an_interactive_figure_gives_way_to_words_on_paper(opened: Opened) -> No
     draw(opened.page)
     opened.page.emulate_media(media="print")
     for place in opened.page.locator("div.nsr-plot").all():
-        assert place.locator(".nsr-plot-instead").is_visible() and not place.locator(".nsr-plot-drawn").is_visible()
+        assert place.locator(".nsr-plot-instead").is_visible() and not place.locator(".nsr-plot-planes").is_visible()
     opened.page.emulate_media(media="screen")
 
 
