@@ -15,6 +15,7 @@ HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 FILES = {path.relative_to(HTML) for path in HTML.rglob("*.html")}
 PAGES = sorted(str(path) for path in FILES if path.parts[0] not in {"_static", "index.html"})
 PATIENCE = 120_000  # ms; a busy machine takes its time over a page of formulas
+HEAVIEST = 2_500_000  # bytes
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -116,6 +117,11 @@ def test_the_first_page_leads_to_the_introduction(browser: Browser) -> None:
     page.goto((HTML / "index.html").as_uri())
     page.wait_for_url("**/intro.html")
     page.close()
+
+
+def test_no_page_is_heavy_before_its_images() -> None:
+    """Of its own: the scripts and styles that all pages share come once."""
+    assert [page for page in PAGES if (HTML / page).stat().st_size >= HEAVIEST] == []
 
 
 def test_nothing_is_fetched_from_outside(opened: Opened) -> None:
