@@ -36,7 +36,7 @@ HALO = [patheffects.withStroke(linewidth=3.5, foreground="white")]
 def tightness(ratios: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     """(bound - f) / gain of the best attack, method -> budget -> [B]: medians, lines from quartile to quartile."""
     first, *_ = ratios.values()
-    figure, ((ax,),) = style.subplots(size=(6.8, 1.1 + 0.46 * len(ratios)))
+    figure, ((ax,),) = style.subplots(size=(6.4, 1.1 + 0.46 * len(ratios)))
     for number, budget in enumerate(first):
         at = np.arange(len(ratios)) + 0.22 * (number - (len(first) - 1) / 2)
         low, middle, high = np.transpose([np.quantile(by[budget], (0.25, 0.5, 0.75)) for by in ratios.values()])

@@ -21,6 +21,7 @@ FILL = np.arange(0, 101, 10)  # % between which the fill changes its colour
 LINES = (20, 40, 60, 80)  # % where a labelled line runs
 SHARE = "accuracy (%)"
 SURE = (10, 50, 90)  # % where a certified line runs
+DIVERGING = "RdBu"  # of a difference: red below zero, blue above, apart for colour-blind readers too
 INPUTS, WEIGHTS, CERTIFIED = ORANGE, GREEN, PINK
 MARGIN = 0.09  # share of a panel's sides: how far the middle of a label keeps from its frame
 CORNER = 0.34, 0.17  # the upper left and the lower right belong to the ends of the singular edges

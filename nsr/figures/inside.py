@@ -48,7 +48,7 @@ def courses(panels: Mapping[str, Courses], shares: Sequence[str] = ()) -> Figure
     The panels named in `shares` have an axis in %.
     """
     names = list(dict.fromkeys(name for named in panels.values() for name in named))
-    figure, axes = style.wrapped(len(panels), 2, (3.3, 2.5), (0.3, 0.5))
+    figure, axes = style.wrapped(len(panels), 2, (3.0, 2.5), (0.3, 0.5))
     for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         for name, course in named.items():
             _course(ax, course, label=name, **style.look(name, names.index(name)))
@@ -107,7 +107,7 @@ def layers(
 
     Lines of radii go from light to dark.
     """
-    figure, (axes,) = style.subplots(1, len(panels), (3.6 * len(panels), 3.6), sharey=True)
+    figure, (axes,) = style.subplots(1, len(panels), (3.2 * len(panels), 3.6), sharey=True)
     for ax, (title, found) in zip(axes, panels.items(), strict=True):
         for k, (name, line) in enumerate(found.items()):
             low, mean, high = np.array([(at.low, at.mean, at.high) for at in line]).T

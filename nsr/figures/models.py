@@ -44,7 +44,7 @@ def validation(accuracies: Mapping[str, Seeds]) -> Figure:
 
 def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure:
     """Left: the norm of each layer, the means over the runs. Right: quartiles of the clean margins, a row a run."""
-    figure, ((left, right),) = subplots(1, 2, (8.8, 4.0), width_ratios=(1, 1.15))
+    figure, ((left, right),) = subplots(1, 2, (6.4, 4.0), width_ratios=(1, 1.15))
     for k, (name, runs) in enumerate(by_layer.items()):
         layers = np.arange(1, 1 + len(runs[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
         seen = look(name, k) | {"linestyle": "none"}
@@ -57,7 +57,7 @@ def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure
         at = k + 0.6 * ((np.arange(len(runs)) + 0.5) / len(runs) - 0.5)
         spans(right, at, *np.transpose(runs), **look(name, k) | {"markersize": 4})
     right.axvline(0, color="black", linewidth=1)
-    right.set_xlabel("margin of the true class (logits)")
+    right.set_xlabel("margin of the true class\n(logits)")
     rows(right, list(margins))
     legend(figure, 3)
     return figure

@@ -24,6 +24,8 @@ AMBER, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#7F7F7F"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK, GREY)
 MARKERS, STYLES = "os^Dv*PX", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
+WIDEST = 6.4  # inches, of a figure of several panels: on a phone of 390 px its letters of 10 pt are then 7 px high
+
 RADIUS_X = r"$\epsilon_x$ (unit of $x$)"
 RADIUS_W = {"absolute": r"$\epsilon_w$ (unit of $W$)", "relative": r"$r$ (share of mean $|W^m|$)"}
 ACCURACY = "accuracy under attack (%)"
@@ -76,14 +78,25 @@ def subplots(
 def wrapped(
     count: int, most: int, panel: tuple[float, float], more: tuple[float, float], **options: object
 ) -> tuple[Figure, np.ndarray]:
-    """`count` panels in rows of at most `most`; the size in inches is that of the panels and `more`."""
-    columns = max(1, min(most, count))
+    """`count` panels in rows of at most `most`, and of what `WIDEST` has room for; `panel` and `more` are in inches."""
+    columns = max(1, min(most, count, int((WIDEST - more[0]) / panel[0])))
     rows = max(1, -(-count // columns))
     size = (panel[0] * columns + more[0], panel[1] * rows + more[1])
     figure, axes = subplots(rows, columns, size, **options)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     return figure, axes
+
+
+def outer(axes: np.ndarray, count: int, geometry: str) -> None:
+    """Name the radii of `count` panels at the left of each row and below the last panel of each column."""
+    columns = axes.shape[1]
+    for k, ax in enumerate(axes.flat[:count]):
+        if k % columns == 0:
+            ax.set_ylabel(RADIUS_W[geometry])
+        if k + columns >= count:
+            ax.set_xlabel(RADIUS_X)
+            ax.tick_params(labelbottom=True)
 
 
 def legend(figure: Figure, columns: int) -> None:
@@ -131,13 +144,14 @@ def lines(
     columns: int = 3,
 ) -> Figure:
     """Curves over the same places, a panel a title; `size` is that of one panel in inches."""
-    figure, (axes,) = subplots(1, len(panels), (max(4.6, size[0] * len(panels)), size[1]), sharey=True)
-    for ax, (title, named) in zip(axes, panels.items(), strict=True):
+    figure, axes = wrapped(len(panels), 2, size, (0, 0), sharey=True)
+    for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         curves(ax, places, named, factor)
         ax.set(title=title, xlabel=labels[0])
         if log:
             ticks(ax, places)
-    axes[0].set(ylabel=labels[1], ylim=(0, top))
+    for ax in axes[:, 0]:
+        ax.set(ylabel=labels[1], ylim=(0, top))
     legend(figure, columns)
     return figure
 

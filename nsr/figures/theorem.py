@@ -97,7 +97,7 @@ def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> 
 
 def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises: Mapping[str, Tensor]) -> Figure:
     """Left: leak of h^{2*} found by ascent against its first-order value, per radius. Right: rises of ||z^2||_1."""
-    figure, ((left, right),) = subplots(1, 2, (8.4, 3.8))
+    figure, ((left, right),) = subplots(1, 2, (6.4, 3.8))
     for marker, radius in zip(itertools.cycle(MARKERS), predicted, strict=False):
         left.plot(predicted[radius], found[radius], ls="", marker=marker, alpha=0.6, label=f"radius {radius:g}")
     positive = [v for values in predicted.values() for v in values.tolist() if v > 0]
@@ -111,7 +111,7 @@ def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises
     values = [value.tolist() for value in rises.values()]
     right.boxplot(values, orientation="horizontal", tick_labels=names, showfliers=False, widths=0.6)
     right.axvline(1, color="0.3", linewidth=1, linestyle=":")
-    right.set(xscale="log", xlabel="rise of $||z^2||_1$ / rise found by ascent")
+    right.set(xscale="log", xlabel="rise of $||z^2||_1$ /\nrise found by ascent")
     right.invert_yaxis()
     return figure
 

@@ -34,7 +34,7 @@ LAYERS = {  # lowest first: colour, line and width
 def planes(grid_x: Sequence[float], grid_w: Sequence[float], verdicts: Mapping[str, str]) -> Figure:
     """Planes of one image, title -> a letter a cell as in `Decided`: where it is robust, broken, open."""
     one = len(verdicts) == 1
-    panel = (3.6, 2.9) if one else (2.0, 2.0)
+    panel = (3.6, 2.9) if one else (1.8, 1.9)
     figure, axes = style.wrapped(len(verdicts), 3, panel, (0.9, 0.9), sharex=True, sharey=True)
     for ax, (title, letters) in zip(axes.flat, verdicts.items(), strict=False):
         cells = np.array(list(letters)).reshape(len(grid_x), len(grid_w))
@@ -44,7 +44,7 @@ def planes(grid_x: Sequence[float], grid_w: Sequence[float], verdicts: Mapping[s
         for axis, grid in ((ax.xaxis, grid_x), (ax.yaxis, grid_w)):
             shown = range(len(grid)) if one else (0, len(grid) - 1)
             axis.set_ticks(shown, [f"{grid[k]:.3g}" for k in shown])
-    _label_outer(axes, len(verdicts), "absolute")
+    style.outer(axes, len(verdicts), "absolute")
     figure.legend(handles=_keys("".join(verdicts.values())), loc="outside upper center", ncols=3)
     return figure
 
@@ -63,17 +63,6 @@ def _plane(ax: Axes, letters: np.ndarray, fontsize: float) -> AxesImage:
     return drawn
 
 
-def _label_outer(axes: np.ndarray, count: int, geometry: str) -> None:
-    """Name the radii at the left of each row and below the last panel of each column."""
-    columns = axes.shape[1]
-    for k, ax in enumerate(axes.flat[:count]):
-        if k % columns == 0:
-            ax.set_ylabel(style.RADIUS_W[geometry])
-        if k + columns >= count:
-            ax.set_xlabel(style.RADIUS_X)
-            ax.tick_params(labelbottom=True)
-
-
 def _keys(letters: str) -> list[Patch]:
     """The legend of the verdicts that occur."""
     there = [(name, colour, sign) for letter, (name, colour, sign) in VERDICTS.items() if letter in letters]
@@ -84,7 +73,7 @@ def witness(
     x: Tensor, x_hat: Tensor, offsets: Sequence[Tensor], logits: Mapping[str, Tensor], y: int, eps_x: float
 ) -> Figure:
     """The point that breaks an image: x [h * h] and x_hat - x, the offsets t / eps of each layer, both logits [K]."""
-    figure, ((clean, moved), (answer, layers)) = style.subplots(2, 2, (7.4, 6.0))
+    figure, ((clean, moved), (answer, layers)) = style.subplots(2, 2, (6.4, 5.6))
     side = isqrt(len(x))
     clean.imshow(x.reshape(side, side).numpy(), vmin=0, vmax=1, cmap="gray_r")
     clean.set_title(f"$x$, class {y}")
@@ -128,10 +117,10 @@ def nested(panels: Mapping[str, Mapping[str, Contour]]) -> Figure:
         ax.set_title(title)
         ax.grid(visible=False)
         ax.locator_params(nbins=3)
-    _label_outer(axes, len(panels), robust.geometry)
+    style.outer(axes, len(panels), robust.geometry)
     figure.colorbar(fill, ax=axes.ravel().tolist(), label=f"{ROBUST} (%)", ticks=FILL[::2], aspect=30)
     there = [name for name in LAYERS if any(name in layers for layers in panels.values())]
-    figure.legend(handles=[_line(name) for name in there], loc="outside upper center", ncols=len(there))
+    figure.legend(handles=[_line(name) for name in there], loc="outside upper center", ncols=2)
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,9 @@ CERTIFIED = "tight"  # the kind of contour behind the certified line: the best c
 UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def of(runs: Runs, seeds: Sequence[int]) -> Runs:
-    """The runs of the six panels that have these seeds, in the paper's order."""
-    return {name: tuple(run for run in runs.get(name, ()) if run.spec.seed in seeds) for name in PANELS}
+def of(runs: Runs, seeds: Sequence[int], names: Iterable[str] = PANELS) -> Runs:
+    """The runs of these methods that have these seeds; if not given, the six panels in the paper's order."""
+    return {name: tuple(run for run in runs.get(name, ()) if run.spec.seed in seeds) for name in names}
 
 
 def figure(runs: Runs, kind: str = "paper") -> Figure:
