@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from nsr.contour import Contour
 from nsr.figures import style
-from nsr.figures.contours import FILL, plane
+from nsr.figures.contours import TICKS, plane
 from nsr.figures.style import Curves
 
 
@@ -31,7 +31,7 @@ def planes(contours: Mapping[str, Contour], across: int = 5) -> Figure:
         ax.set_title(title, fontsize=9)
         ax.locator_params(nbins=3)
     style.outer(grid, len(contours), contour.geometry)
-    figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2])
+    figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=TICKS)
     return figure
 
 

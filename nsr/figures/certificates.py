@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nsr.contour import Contour
 from nsr.figures import style
-from nsr.figures.contours import FILL, SHARE
+from nsr.figures.contours import CALM, FILL, SHARE, TICKS
 from nsr.figures.table import keep
 
 ATTACKED, PRINTED = "attacked", "printed"
@@ -66,7 +66,7 @@ def certified_accuracy(
     fill = _plane(left, attacked, certified)
     diagonal = left.plot(*zip(*line, strict=True), color="black", linewidth=1.2, linestyle=(0, (1, 2)))
     plt.setp(diagonal, path_effects=[patheffects.withStroke(linewidth=2.4, foreground="white", alpha=0.6)])
-    figure.colorbar(fill, ax=left, label="attacked accuracy (%)", ticks=FILL[::2], pad=0.02)
+    figure.colorbar(fill, ax=left, label="attacked accuracy (%)", ticks=TICKS, pad=0.02)
     radii = [eps_x for eps_x, _ in line]
     for method, share in shares.items():
         look = dict(zip(("label", "color", "linestyle", "linewidth", "marker"), LOOKS[method], strict=True))
@@ -84,7 +84,7 @@ def certified_accuracy(
 
 def _plane(ax: Axes, attacked: Contour, certified: Mapping[str, Contour]) -> plt.cm.ScalarMappable:
     """Both radii logarithmic, hence without the two edges where one of them is 0."""
-    fill = ax.contourf(attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked), FILL)
+    fill = ax.contourf(attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked), FILL, cmap=CALM)
     keep(fill, f"{ATTACKED}, {SHARE}", attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked))
     for method, contour in (certified | {ATTACKED: attacked}).items():
         values = _percent(contour)

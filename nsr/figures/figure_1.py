@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nsr.contour import Contour
-from nsr.figures.contours import DIVERGING, FILL, edges, legend, percent, plane
+from nsr.figures.contours import DIVERGING, TICKS, edges, legend, percent, plane
+from nsr.figures.contours import lines as contour_lines
 from nsr.figures.style import RADIUS_W, RADIUS_X, Curves, lines, look, rows, subplots
 
 HALF = 50  # % whose certified line is drawn
@@ -51,7 +52,7 @@ def panels(panels: Sequence[Panel], protocol: str = "") -> Figure:
         ax.set_ylabel(RADIUS_W[geometry])
     if fill is not None:
         bar = {"location": "bottom", "aspect": 40, "pad": 0.02}
-        figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=FILL[::2], **bar)
+        figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=TICKS, **bar)
     sure = f"{HALF} % of the images certified" if any(panel.certified for panel in panels) else ""
     figure.legend(handles=legend(sure), loc="outside lower center", ncols=3)
     return figure
@@ -84,6 +85,21 @@ def pair(left: Panel, right: Panel) -> Figure:
     for filled, height, text in ((fill, 0.7, "accuracy (%)"), (change, 0.25, "difference (points)")):
         bar = keys.inset_axes((0.1, height, 0.85, 0.08))
         figure.colorbar(filled, cax=bar, orientation="horizontal", label=text).locator = MaxNLocator(5)
+    return figure
+
+
+def halves(contours: Mapping[str, Contour]) -> Figure:
+    """One plane with a line a method, up to which half of the images are still right; the best has the widest."""
+    figure, ((ax,),) = subplots(size=(6.0, 5.0))
+    for k, (name, contour) in enumerate(contours.items()):
+        style = look(name, k)
+        drawn = contour_lines(ax, contour, name, (HALF,), colors=style["color"], linestyles=[style["linestyle"]])
+        for one in drawn:
+            one.set_path_effects([])
+            ax.plot([], [], **style | {"marker": ""}, label=name)
+    last = next(reversed(contours.values()))
+    ax.set(xlabel=RADIUS_X, ylabel=RADIUS_W[last.geometry], xlim=(0, None), ylim=(0, last.grid_w[-1]))
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -15,7 +15,7 @@ from plotly import graph_objects as go
 from torch import Tensor
 
 from nsr.contour import Contour
-from nsr.figures.contours import CERTIFIED, DIVERGING, FILL, LINES, percent
+from nsr.figures.contours import CERTIFIED, DIVERGING, FILL, LINES, SHADES, TICKS, percent
 from nsr.figures.figure_1 import HALF, Panel
 from nsr.figures.provenance import Stored, line, stale_in
 from nsr.figures.style import PALETTE
@@ -68,8 +68,8 @@ def plane(panel: Panel) -> go.Figure:
     contour, sure = panel.attacked, panel.certified
     radius, _ = RADIUS_W[contour.geometry]
     told = f"{RADIUS_X} %{{x:.3~g}}, {radius} %{{y:.3~g}}: %{{z:.1f}} %<br>{panel.name}<extra></extra>"
-    bar = {"title": {"text": "%"}, "tickvals": FILL[::2].tolist(), "thickness": 12, "outlinewidth": 0}
-    steps, scale = _levels(FILL[1:-1].tolist()), {"zmin": 0, "zmax": 100, "colorscale": "Cividis", "colorbar": bar}
+    bar = {"title": {"text": "%"}, "tickvals": TICKS.tolist(), "thickness": 12, "outlinewidth": 0}
+    steps, scale = _levels(FILL[1:-1].tolist()), {"zmin": 0, "zmax": 100, "colorscale": [*SHADES], "colorbar": bar}
     inked = {"showlabels": True, "labelfont": {"color": "white"}, "labelformat": ".0f"}
     parts = [
         go.Contour(**_grid(contour), **scale, contours=steps | {"showlines": False}, hovertemplate=told),

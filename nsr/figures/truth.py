@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nsr.contour import Contour
 from nsr.figures import style
-from nsr.figures.contours import FILL, HALO, filled, lines
+from nsr.figures.contours import HALO, TICKS, filled, lines
 from nsr.figures.table import keep
 
 # letter -> name, colour, sign in its cells: the three differ in grey and without colour too
@@ -109,7 +109,7 @@ def nested(panels: Mapping[str, Mapping[str, Contour]]) -> Figure:
     figure, axes = style.wrapped(len(panels), 3, (2.4, 2.5), (1.4, 0.9), sharex=True, sharey=True)
     for ax, (title, layers) in zip(axes.flat, panels.items(), strict=False):
         robust = layers[ROBUST]
-        fill = filled(ax, robust, f"{ROBUST} (%)", cmap="viridis")
+        fill = filled(ax, robust, f"{ROBUST} (%)")
         for name, (color, line, width) in LAYERS.items():
             if name in layers:
                 look = {"colors": [color], "linestyles": [line], "linewidths": width}
@@ -118,7 +118,7 @@ def nested(panels: Mapping[str, Mapping[str, Contour]]) -> Figure:
         ax.grid(visible=False)
         ax.locator_params(nbins=3)
     style.outer(axes, len(panels), robust.geometry)
-    figure.colorbar(fill, ax=axes.ravel().tolist(), label=f"{ROBUST} (%)", ticks=FILL[::2], aspect=30)
+    figure.colorbar(fill, ax=axes.ravel().tolist(), label=f"{ROBUST} (%)", ticks=TICKS, aspect=30)
     there = [name for name in LAYERS if any(name in layers for layers in panels.values())]
     figure.legend(handles=[_line(name) for name in there], loc="outside upper center", ncols=2)
     return figure

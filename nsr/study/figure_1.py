@@ -42,6 +42,13 @@ def figure(runs: Runs, kind: str = "paper") -> Figure:
     return stamp(figure_1.panels(six(runs, kind), protocol(kind)), used)
 
 
+def halves(runs: Runs, kind: str) -> Figure:
+    """The lines of all rows that have this kind of contour up to which half of the images are still right."""
+    used = {name: having for name, group in runs.items() if (having := select.having(group, kind))}
+    means = {METHODS[name].title: select.mean_contour(group, kind) for name, group in used.items()}
+    return stamp(figure_1.halves(means), [run for group in used.values() for run in group])
+
+
 def interactive(runs: Runs, kinds: Mapping[str, str]) -> str:
     """The panels as HTML, one at a time: what was measured, how it was trained, and a slider over the training beta.
 
