@@ -259,16 +259,12 @@ def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot
     assert not wrong
 
 
-# executed before figures brought their numbers along
-NOT_YET = {"04_certificates", "06_joint_attack", "13_weight_scale"}
-
-
 def test_every_figure_of_a_chapter_brings_its_numbers() -> None:
     for path in CHAPTERS:
         known = notebooks.figures(read(path))
         tables = {name: shown.get("text/csv", "").partition("\n") for name, shown in known.items()}
         there = {name for name, (head, _, rows) in tables.items() if head == ",".join(HEAD) and rows}
-        assert there == (set() if path.stem in NOT_YET else set(known)), f"{path.stem}: run make chapters"
+        assert there == set(known), f"{path.stem}: run make chapters"
 
 
 def test_the_readme_shows_the_chapters_own_figures() -> None:
