@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 from nsr.contour import Contour
 from nsr.figures.style import MARKERS, PALETTE, RADIUS_W, RADIUS_X, legend, look, rows, spans, subplots
 
-ROW, SPREAD = 0.25, 0.7  # height of a row in inches; share of it that the settings of one difference take
+ROW, SPREAD = 0.34, 0.7  # height of a row in inches; share of it that the settings of one difference take
+LONGEST = 42  # letters of a line of its name
 
 COLORS = {
     "holds": "#7BC8A4",
@@ -50,7 +51,7 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
         for at in (at for at, name in enumerate(names) if name == claim):
             low, high = (100 * end for end in band)
             ax.add_patch(Rectangle((low, at - 0.5), high - low, 1, facecolor=COLORS["holds"], alpha=0.4, zorder=0.5))
-    rows(ax, [f"{claim}  {what}" for claim, what, _ in parts])
+    rows(ax, ["\n".join(wrap(f"{claim}  {what}", LONGEST)) for claim, what, _ in parts])
     ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel("difference (points, C5a, C5b: %)\nas claimed right of 0 or in the band")
     legend(figure, 2)
@@ -72,13 +73,14 @@ def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
     columns = list(dict.fromkeys(column for cells in found.values() for column in cells))
     outcomes = list(dict.fromkeys(outcome for cells in found.values() for outcome in cells.values()))
     colors = {outcome: color for outcome, color in COLORS.items() if outcome in outcomes}
-    figure, ((ax,),) = subplots(size=(2.4 + 0.8 * len(columns), 1.3 + 0.36 * len(found)))
+    figure, ((ax,),) = subplots(size=(2.4 + 0.8 * len(columns), 1.3 + 0.4 * len(found)))
     for at, cells in enumerate(found.values()):
         for column, outcome in cells.items():
             left = columns.index(column) - 0.5
             color = colors.get(outcome, "0.85")
             ax.add_patch(Rectangle((left, at - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=2))
-            ax.text(left + 0.5, at, outcome, ha="center", va="center", fontsize=8, color="black")
+            words = "\n".join(wrap(outcome, 9))
+            ax.text(left + 0.5, at, words, ha="center", va="center", fontsize=8, linespacing=0.95, color="black")
     rows(ax, list(found))
     ax.set_xlim(-0.5, len(columns) - 0.5)
     ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 12)) for column in columns], fontsize=8)
