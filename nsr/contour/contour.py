@@ -41,7 +41,7 @@ FULL = Protocol(
 )
 COARSE = Protocol(FULL.grid_x[::2], FULL.grid_w[::2], FULL.grid_r[::2], images=2_000)
 # The same grid on fewer images, for attacks that cost several times as much and are run on many networks.
-BRIEF = replace(COARSE, images=500)
+BRIEF = replace(COARSE, images=1_000)
 # Radii at which certificates still say something.
 SMALL = Protocol(
     grid_x=tuple(k / 50 for k in range(6)),

@@ -114,7 +114,7 @@ class Reading:
 
 FEW_CELLS = Protocol((0.0, 0.1, 0.2, 0.3), (0.0, 0.003, 0.006, 0.01), (0.0, 0.03, 0.06, 0.1), images=500)
 _SCALE_FREE = Attack((replace(STRONG.members[-1], steps=50),))
-TRUTH = replace(SMALL, images=50)  # whom the exact decisions and what they are held against are measured on
+TRUTH = replace(SMALL, images=100)  # whom the exact decisions and what they are held against are measured on
 # for networks of the companion papers, of which there are many, and for convolutions, which cost ten times as much
 _FEW = Protocol((0.0, 0.1, 0.2), (0.0, 0.004), (0.0, 0.04), images=500)
 _FEW_TRUTH = Protocol((0.0, 0.02, 0.04, 0.06), (0.0, 0.0016), (0.0, 0.02), images=50)
@@ -136,7 +136,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "validation_certified": Measurement(SMALL, method="linear", part="validation"),
     # of the companion papers' networks
     "few": Measurement(_FEW, STRONG),
-    "coarse_paper": Measurement(BRIEF, PAPER),
+    "coarse_paper": Measurement(replace(BRIEF, images=500), PAPER),
     "coarse": Measurement(FEW_CELLS, STRONG),
     "coarse_own": Measurement(replace(FEW_CELLS, images=200), STRONG, images_per_W=1),
     "exact_few": Measurement(_FEW_TRUTH, method="exact", seconds=3.0),

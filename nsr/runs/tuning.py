@@ -13,12 +13,6 @@ looked at.
 
 How many epochs the runs have is measured beside it: `settled`. Which of the two optimisers is the main one is one
 choice for all rows: `main_optimiser`. The record holds both.
-
-A record states the procedure that it was made by. Until this search has been run, `data/tuning.json` is that of an
-earlier one with the same rule and a list of candidates for each row. The rule was fixed first, the list was not: after
-validation results of the first ones, the setting that won for `at` was added to AT+beta, to `joint_at` a smaller input
-radius, to `jiwp` a higher rate, and the lists of `interval`, `awp` and `trades` were replaced before any candidate of
-theirs had been measured.
 """
 
 from __future__ import annotations
@@ -76,7 +70,7 @@ class Search:
         return tuple(dict.fromkeys(("auc", "certified", self.by)))
 
 
-# One search a row of METHODS; and joint_at_own, which is no row there yet: joint_at with images_per_W=1.
+# One search a row of METHODS.
 SEARCHES: dict[str, Search] = {
     "standard": Search(),
     "weight_perturb": Search({"beta": Free(_WEIGHTS, 0.03)}),
@@ -400,16 +394,24 @@ def recorded(path: Path = TABLE) -> list[dict[str, Any]]:
 def chosen(path: Path = TABLE, optimiser: str | None = None) -> dict[str, Method]:
     """The table of methods as the recorded choice has it: by the main optimiser, or by the one that is named."""
     known = json.loads(path.read_text())
-    optimiser = optimiser or known.get("main optimiser")
-    if optimiser is None and "searches" in known:  # a record of the first procedure has one choice a row
+    if known["main optimiser"] is None and optimiser is None:
         raise ValueError(f"{path}: the search has not ended, so it has no main optimiser yet; nsr tune goes on with it")
-    common = {name: known["procedure"][name] for name in ("batch", "clip") if name in known["procedure"]}
+    optimiser, common = optimiser or known["main optimiser"], {n: known["procedure"][n] for n in ("batch", "clip")}
     return {
-        r["method"]: replace(_row(r["method"]), **common, **r["numbers"])
+        r["method"]: replace(METHODS[r["method"]], **common, **r["numbers"])
         for r in known["candidates"]
-        if r["chosen"] and optimiser in (None, r["numbers"]["optimiser"])
+        if r["chosen"] and r["numbers"]["optimiser"] == optimiser
     }
 
 
-def _row(name: str) -> Method:
-    return METHODS[name] if name in METHODS else METHODS[SEARCHES[name].row]
+def other_optimiser(path: Path = TABLE) -> str:
+    """The one that the table of methods is not trained by."""
+    main = json.loads(path.read_text())["main optimiser"]
+    return next(optimiser for optimiser in OPTIMISERS if optimiser != main)
+
+
+def by_the_other(name: str, path: Path = TABLE) -> dict[str, float | str]:
+    """The numbers that the search chose for a row by the other optimiser."""
+    other, known = other_optimiser(path), recorded(path)
+    (found,) = (r for r in known if r["chosen"] and (r["method"], r["numbers"]["optimiser"]) == (name, other))
+    return found["numbers"]

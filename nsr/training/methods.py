@@ -76,4 +76,4 @@ METHODS: dict[str, Method] = {
 }
 
 PANELS = ("standard", "weight_perturb", "at", "at_beta_low", "at_beta_high", "jiwp")  # Figure 1, (a) to (f)
-BEYOND = ("joint_at", "interval", "awp", "trades")
+BEYOND = ("joint_at", "joint_at_own", "interval", "awp", "trades")
