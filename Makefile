@@ -27,7 +27,7 @@ book: setup ## build the book into _build/html
 
 test-browser: book ## open every page of the book in Chromium, with the network blocked
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
-	@$(BIN)/pytest tests/browser/pages.py tests/browser/play.py
+	@$(BIN)/pytest tests/browser/pages.py tests/browser/play.py tests/browser/compare.py
 
 # one long page first, then Chromium prints it
 pdf: setup ## print the whole book into one file, _build/pdf/book.pdf; needs Chromium

@@ -43,7 +43,14 @@ def quiet_page(app: Sphinx, page: str, template: str, context: dict, doctree: no
         if "thebe" not in (body or str(script)).lower():
             scripts.setdefault(body or str(script), script)
     context["script_files"] = list(scripts.values())
+    context["css_files"] = [sheet for sheet in context["css_files"] if "thebe" not in str(sheet)]
     context["default_mode"] = context.get("default_mode") or "auto"
+
+
+def no_launch_stub(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Drop the settings of live kernels that sphinx-thebe puts on every page: no button of ours starts one."""
+    for node in [node for node in doctree.findall(nodes.raw) if "x-thebe-config" in node.astext()]:
+        node.parent.remove(node)
 
 
 def bring_plotly(app: Sphinx, error: Exception | None) -> None:
@@ -206,6 +213,7 @@ def _row(cells: Iterable[str | nodes.Node]) -> nodes.row:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_written)
     app.connect("html-page-context", quiet_page, priority=900)
+    app.connect("doctree-resolved", no_launch_stub, priority=900)  # behind sphinx-thebe
     app.connect("build-finished", bring_plotly)
     app.connect("build-finished", bring_networks)
     app.add_directive("choices", Choices)

@@ -9,10 +9,7 @@ import platformdirs
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
-DATA = ROOT / "data"
 CHAPTERS = ROOT / "chapters"
-SHIPPED = DATA / "runs"
-COMPANIONS = DATA / "companions"  # the runs of `nsr.runs.companions`, most of them without their weights
 BUILD = ROOT / "_build"
 
 
@@ -27,9 +24,18 @@ def refuse_without_checkout(what: str) -> None:
         raise OSError(f"{what} lie in the repository of this book: run nsr from a clone of it, after make setup")
 
 
+def refuse_without_shipped(runs: Path) -> None:
+    """Stop with one line where these shipped runs are wanted and the package is installed without them."""
+    if not in_checkout() and not runs.is_dir():
+        raise OSError(
+            f"the shipped runs are not in {runs}: they lie in the repository of this book, in its folder data; "
+            "download it and set NSR_DATA to that folder before nsr is imported"
+        )
+
+
 def data_roots() -> tuple[Path, ...]:
     """Where data sets are looked for: NSR_DATA if set, then the repository's `data/` or the platform's cache folder."""
-    named, usual = _named("NSR_DATA"), DATA if in_checkout() else cache() / "data"
+    named, usual = _named("NSR_DATA"), ROOT / "data" if in_checkout() else cache() / "data"
     return (named, usual) if named else (usual,)
 
 
@@ -46,3 +52,8 @@ def _named(variable: str) -> Path | None:
 def cache() -> Path:
     """The platform's folder for what can be had again."""
     return platformdirs.user_cache_path("nsr", appauthor=False)
+
+
+DATA = ROOT / "data" if in_checkout() else data_roots()[0]  # what the repository ships, or a copy of it
+SHIPPED = DATA / "runs"
+COMPANIONS = DATA / "companions"  # the runs of `nsr.runs.companions`, most of them without their weights

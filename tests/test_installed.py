@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from nsr.book import notebooks
 from nsr.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -107,3 +109,47 @@ def test_what_needs_the_checkout_says_so_in_one_line(far, command):
     code, shown, told = far["answers"][command]
     assert (code, shown, len(told.splitlines())) == (2, "", 1)
     assert "in the repository of this book" in told
+
+
+# a chapter as a page hands it out -----------------------------------------------------------------------------------
+
+CHAPTER = ROOT / "chapters" / "05_five_models.ipynb"
+EXECUTE = """
+import json, sys
+import nsr, papermill
+print(nsr.__file__)
+papermill.execute_notebook(*sys.argv[1:3], json.loads(sys.argv[3]), kernel_name="python3", progress_bar=False)
+"""
+
+
+def execute(site: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **variables: str) -> subprocess.CompletedProcess:
+    """The download of a chapter, executed in an empty folder with two parameters changed."""
+    monkeypatch.syspath_prepend(str(ROOT / "_ext"))
+    downloads = importlib.import_module("nsr_downloads")
+    notebooks.write(folder / CHAPTER.name, downloads.portable(notebooks.read(CHAPTER), CHAPTER))
+    changed = json.dumps({"seeds": [0], "n_test": 100, "n_terms": 20})
+    env = {name: value for name, value in os.environ.items() if name not in ("NSR_DATA", "NSR_RUNS")}
+    return subprocess.run(
+        [sys.executable, "-c", EXECUTE, CHAPTER.name, "executed.ipynb", changed],
+        cwd=folder,
+        env={**env, "HOME": str(folder), "XDG_CACHE_HOME": str(folder), "PYTHONPATH": str(site), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_downloaded_chapter_runs_there_with_the_data_that_it_is_told_of(site, tmp_path, monkeypatch):
+    done = execute(site, tmp_path, monkeypatch, NSR_DATA=str(ROOT / "data"))
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.splitlines()[0]).is_relative_to(site)
+    executed = notebooks.read(tmp_path / "executed.ipynb")
+    shown = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", ()))
+    assert "1 runs, seeds 0\n" in shown and "5 runs" not in shown
+    assert notebooks.figures(executed).keys() == notebooks.figures(notebooks.read(CHAPTER)).keys()
+
+
+def test_without_the_shipped_runs_it_says_in_one_line_how_to_get_them(site, tmp_path, monkeypatch):
+    done = execute(site, tmp_path, monkeypatch)
+    (told,) = (line for line in done.stderr.splitlines() if line.startswith("OSError: "))
+    assert done.returncode and "in the repository of this book" in told and "NSR_DATA" in told

@@ -26,6 +26,7 @@ import nsr
 from nsr import cli
 from nsr.book import edition, notebooks
 from nsr.book.parameters import of_chapter
+from nsr.figures.table import HEAD
 from nsr.paths import ROOT
 
 SPEAKING = {"cli", "book"}  # the only packages that print
@@ -256,6 +257,14 @@ def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot
             wrong += [f"{where}: no {what}" for what in ("caption", "name") if not figure.get(what, "").strip()]
             wrong += [f"{where}: no words for who cannot see it"] if len(words) < 4 else []
     assert not wrong
+
+
+def test_every_figure_of_a_chapter_brings_its_numbers() -> None:
+    for path in CHAPTERS:
+        known = notebooks.figures(read(path))
+        tables = {name: shown.get("text/csv", "").partition("\n") for name, shown in known.items()}
+        there = {name for name, (head, _, rows) in tables.items() if head == ",".join(HEAD) and rows}
+        assert there == set(known), f"{path.stem}: run make chapters"
 
 
 def test_the_readme_shows_the_chapters_own_figures() -> None:

@@ -26,11 +26,16 @@ NUMBER = re.compile(r"(?<![\w^.-])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?!\w)")
 
 def headlines(notebook: NotebookNode) -> dict[str, str]:
     """What is measured -> its value as the page shows it."""
+    numbers, named = glued(notebook), [pair for box in _boxes(notebook) for pair in GLUE.findall(box)]
+    shown = {name: formatted(numbers[name], spec) for name, spec in named if name in numbers}
+    return shown | dict(_printed(notebook))
+
+
+def glued(notebook: NotebookNode) -> dict[str, str]:
+    """Name -> value, in Python's words, of everything that was glued."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     records = [output for output in outputs if MIME in output.get("data", {})]
-    glued = {record["metadata"]["scrapbook"]["name"]: record["data"][MIME] for record in records}
-    named = [pair for box in _boxes(notebook) for pair in GLUE.findall(box)]
-    return {name: _formatted(glued[name], spec) for name, spec in named if name in glued} | dict(_printed(notebook))
+    return {record["metadata"]["scrapbook"]["name"]: record["data"][MIME] for record in records}
 
 
 def said(notebook: NotebookNode) -> dict[str, str]:
@@ -59,7 +64,7 @@ def _boxes(notebook: NotebookNode) -> list[str]:
     return [box for cell in notebook.cells if cell.cell_type == "markdown" for box in BOX.findall(cell.source)]
 
 
-def _formatted(text: str, format_spec: str) -> str:
+def formatted(text: str, format_spec: str) -> str:
     """As MyST-NB shows it: the value in its format, the text where that does not fit."""
     try:
         return format(ast.literal_eval(text), format_spec)

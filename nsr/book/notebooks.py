@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import reprlib
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def read(path: Path) -> NotebookNode:
     return notebook
 
 
+def title(page: Path) -> str:
+    """The first heading of a page."""
+    text = page.read_text() if page.suffix == ".md" else "\n".join(cell.source for cell in read(page).cells)
+    return re.findall(r"^# (.+)$", text, re.MULTILINE)[0].strip()
+
+
 def write(path: Path, notebook: NotebookNode) -> None:
     """The file as Jupyter writes it, with one line end at its end."""
     write_whole(path, nbformat.writes(notebook).rstrip("\n").encode() + b"\n")
@@ -110,14 +117,18 @@ def stripped(notebook: NotebookNode, taken: Mapping[str, object] | None = None) 
     return notebook
 
 
+def figures(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """Name -> what the cell that a chapter declares as a figure of that name (`mystnb.figure.name`) shows, by kind."""
+    named = ((cell.metadata.get("mystnb", {}).get("figure", {}).get("name"), cell) for cell in notebook.cells)
+    shown = ((name, output.get("data", {})) for name, cell in named if name for output in cell.outputs)
+    return {name: data for name, data in shown if "image/png" in data}
+
+
 def figure(notebook: NotebookNode, name: str) -> bytes:
-    """The PNG of the cell that a chapter declares as figure `name` (`mystnb.figure.name`)."""
-    for cell in notebook.cells:
-        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
-            for output in cell.outputs:
-                if "image/png" in output.get("data", {}):
-                    return base64.b64decode(output.data["image/png"])
-    raise ValueError(f"the notebook has no figure called {name!r} with a PNG")
+    """The PNG of figure `name`."""
+    if name not in (known := figures(notebook)):
+        raise ValueError(f"the notebook has no figure called {name!r} with a PNG")
+    return base64.b64decode(known[name]["image/png"])
 
 
 def figure_path(name: str) -> Path:

@@ -20,7 +20,7 @@ from rocrate.rocrate import ROCrate
 
 import nsr.runs
 from nsr import paths
-from nsr.book.notebooks import chapters, read
+from nsr.book.notebooks import chapters, title
 from nsr.files import write_whole
 from nsr.runs import Run
 
@@ -79,7 +79,7 @@ def _outputs() -> Iterator[tuple[str, str]]:
         yield _relative(figure), "Figure 1, made again; make chapters"
     yield from ((name, comment) for name, comment in OUTPUTS.items() if name == CRATE or (paths.ROOT / name).exists())
     for notebook in chapters():
-        yield _relative(notebook), f"{_title(notebook)}: its figures and printed numbers; make chapters"
+        yield _relative(notebook), f"{title(notebook)}: its figures and printed numbers; make chapters"
 
 
 def crate() -> str:
@@ -102,7 +102,7 @@ def crate() -> str:
     }
     made.add_dataset(dest_path="data/MNIST", properties=mnist)
     for page in [*chapters(), *sorted((paths.CHAPTERS / "appendix").glob("*.md"))]:
-        told = {"name": _title(page), "encodingFormat": KINDS[page.suffix], "license": made.root_dataset["license"]}
+        told = {"name": title(page), "encodingFormat": KINDS[page.suffix], "license": made.root_dataset["license"]}
         made.add_file(dest_path=_relative(page), properties=told)
     for run in nsr.runs.runs(paths.SHIPPED):
         made.add_dataset(dest_path=_relative(run.folder), properties=_run(run) | {"license": licences["MIT"]})
@@ -193,12 +193,6 @@ def _year() -> str:
     """RO-Crate wants a date; the only one that the tree states is the year of the copyright."""
     notice = yaml.safe_load((paths.ROOT / "_config.yml").read_text())["copyright"]
     return re.findall(r"\d{4}", notice)[0]
-
-
-def _title(page: Path) -> str:
-    """The first heading."""
-    text = page.read_text() if page.suffix == ".md" else "\n".join(cell.source for cell in read(page).cells)
-    return re.findall(r"^# (.+)$", text, re.MULTILINE)[0].strip()
 
 
 def _relative(path: Path) -> str:

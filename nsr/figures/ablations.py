@@ -32,7 +32,8 @@ def ladders(
             look = {"marker": "o", "color": BLUE} if own else {"marker": "D", "color": ORANGE}
             label = "reference setting, one point a seed" if own else "other settings"
             ax.plot([place] * len(values), values, linestyle="none", label=label, **look)
-            ax.hlines(sum(values) / len(values), place - 0.22, place + 0.22, color=look["color"], linewidth=1.6)
+            mean = sum(values) / len(values)
+            ax.hlines(mean, place - 0.22, place + 0.22, color=look["color"], linewidth=1.6, gid="mean")
         ax.set_xticks(range(len(rungs)), [name.replace(" ", "\n") for name in rungs])
         ax.set(title=title, xlabel=across[title], xlim=(-0.6, len(rungs) - 0.4))
         ax.grid(axis="x", visible=False)
@@ -43,4 +44,4 @@ def ladders(
 
 def steps(counts: Sequence[int], panels: Mapping[str, Curves]) -> Figure:
     """Accuracies against the number of steps of the attack, a panel a network, a line a budget."""
-    return lines(counts, panels, ("steps of the paper's attack", ACCURACY), size=(3.7, 3.7), log=True, factor=100)
+    return lines(counts, panels, ("steps of the paper's attack", ACCURACY), size=(3.2, 3.4), log=True, factor=100)

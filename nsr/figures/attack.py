@@ -23,19 +23,20 @@ from nsr.figures.style import (
     rows,
     spans,
     subplots,
+    wrapped,
 )
 
 
 def masking(scales: Sequence[float], panels: Mapping[str, Curves]) -> Figure:
     """Accuracies that attacks report for one net whose matrices are all multiplied by each of `scales`."""
     labels = r"scale $c$ of the weights", ACCURACY
-    return lines(scales, panels, labels, size=(3.7, 3.8), log=True, factor=100, top=100, columns=2)
+    return lines(scales, panels, labels, size=(3.2, 3.5), log=True, factor=100, top=100, columns=2)
 
 
 def crowd(sizes: Sequence[int], panels: Mapping[str, Curves]) -> Figure:
     """Accuracies against the number of inputs that share one W_hat."""
     labels = r"inputs that share one $\hat W$", ACCURACY
-    return lines(sizes, panels, labels, size=(3.5, 3.6), log=True, factor=100, top=100, columns=4)
+    return lines(sizes, panels, labels, size=(3.2, 3.4), log=True, factor=100, top=100)
 
 
 def split(shares: Sequence[float], named: Curves) -> Figure:
@@ -47,7 +48,7 @@ def split(shares: Sequence[float], named: Curves) -> Figure:
 def bends(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Distances in points from the straight line between two single attacks, a row a net, a panel a unit of budget."""
     names = list(dict.fromkeys(name for found in panels.values() for name in found))
-    figure, (axes,) = subplots(1, len(panels), (4.2 * len(panels), 1.2 + 0.28 * len(names)), sharey=True)
+    figure, (axes,) = subplots(1, len(panels), (3.2 * len(panels), 1.2 + 0.28 * len(names)), sharey=True)
     for ax, (title, found) in zip(axes, panels.items(), strict=True):
         at = [names.index(name) for name in found]
         low, middle, high = zip(*((min(v), sum(v) / len(v), max(v)) for v in found.values()), strict=True)
@@ -60,7 +61,7 @@ def bends(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 def trajectory(times: Sequence[int], loss: Curves, accuracy: Curves, edges: Mapping[str, float]) -> Figure:
     """Mean cross-entropy and accuracy at the iterates `times`; `edges` names the steps at which a ball is crossed."""
-    figure, ((left, right),) = subplots(1, 2, (7.4, 3.8))
+    figure, ((left, right),) = subplots(1, 2, (6.4, 3.8))
     curves(left, times, loss)
     curves(right, times, accuracy, 100)
     for ax in (left, right):
@@ -100,7 +101,7 @@ def images(clean: Tensor, attacked: Mapping[str, Tensor], predictions: Mapping[s
 def movement(moved: Mapping[str, Sequence[Tensor]], bins: int = 21) -> Figure:
     """Histograms of (W_hat - W) / eps for each layer, one row per attack; -1 and 1 are the edges of the ball."""
     layers = max(len(parts) for parts in moved.values())
-    figure, rows = subplots(len(moved), layers, (2.5 * layers, 1.9 * len(moved) + 0.5), sharex=True, sharey=True)
+    figure, rows = subplots(len(moved), layers, (2.1 * layers, 1.9 * len(moved) + 0.5), sharex=True, sharey=True)
     for row, (name, parts), colour in zip(rows, moved.items(), PALETTE, strict=False):
         for m, (ax, part) in enumerate(zip(row, parts, strict=True), start=1):
             inside = part.flatten().clamp(-1, 1)  # an edge is met up to rounding
@@ -129,13 +130,14 @@ def gap(grid_x: Sequence[float], grid_w: Sequence[float], paper: Tensor, found: 
 
 def sandwich(grid_x: Sequence[float], grid_w: Sequence[float], accuracies: Mapping[str, Tensor]) -> Figure:
     """Accuracies [len(grid_x), len(grid_w)], lowest first, one panel per weight radius; the band is what is unknown."""
-    figure, (axes,) = subplots(1, len(grid_w), (1.2 + 1.75 * len(grid_w), 3.6), sharey=True)
+    figure, axes = wrapped(len(grid_w), 2, (2.9, 2.4), (0.5, 0.8), sharey=True)
     lower, upper, *_ = accuracies.values()
-    for b, (ax, e) in enumerate(zip(axes, grid_w, strict=True)):
+    for b, (ax, e) in enumerate(zip(axes.flat, grid_w, strict=False)):
         curves(ax, grid_x, {name: accuracy[:, b] for name, accuracy in accuracies.items()}, 100)
         between = (100 * lower[:, b]).tolist(), (100 * upper[:, b]).tolist()
         ax.fill_between(grid_x, *between, color="0.85", label="not decided")
         ax.set(title=rf"$\epsilon_w$ = {e:.2g}", xlabel=RADIUS_X)
-    axes[0].set(ylabel="accuracy (%)", ylim=(0, 102))
+    for ax in axes[:, 0]:
+        ax.set(ylabel="accuracy (%)", ylim=(0, 102))
     legend(figure, 2)
     return figure

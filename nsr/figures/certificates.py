@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nsr.contour import Contour
 from nsr.figures import style
-from nsr.figures.contours import FILL
+from nsr.figures.contours import CALM, FILL, SHARE, TICKS
+from nsr.figures.table import keep
 
 ATTACKED, PRINTED = "attacked", "printed"
 # name, colour, line, width, marker; tau and zeta nearly coincide, and narrower lines on wider ones keep both visible
@@ -35,7 +36,7 @@ HALO = [patheffects.withStroke(linewidth=3.5, foreground="white")]
 def tightness(ratios: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     """(bound - f) / gain of the best attack, method -> budget -> [B]: medians, lines from quartile to quartile."""
     first, *_ = ratios.values()
-    figure, ((ax,),) = style.subplots(size=(6.8, 1.1 + 0.46 * len(ratios)))
+    figure, ((ax,),) = style.subplots(size=(6.4, 1.1 + 0.46 * len(ratios)))
     for number, budget in enumerate(first):
         at = np.arange(len(ratios)) + 0.22 * (number - (len(first) - 1) / 2)
         low, middle, high = np.transpose([np.quantile(by[budget], (0.25, 0.5, 0.75)) for by in ratios.values()])
@@ -65,7 +66,7 @@ def certified_accuracy(
     fill = _plane(left, attacked, certified)
     diagonal = left.plot(*zip(*line, strict=True), color="black", linewidth=1.2, linestyle=(0, (1, 2)))
     plt.setp(diagonal, path_effects=[patheffects.withStroke(linewidth=2.4, foreground="white", alpha=0.6)])
-    figure.colorbar(fill, ax=left, label="attacked accuracy (%)", ticks=FILL[::2], pad=0.02)
+    figure.colorbar(fill, ax=left, label="attacked accuracy (%)", ticks=TICKS, pad=0.02)
     radii = [eps_x for eps_x, _ in line]
     for method, share in shares.items():
         look = dict(zip(("label", "color", "linestyle", "linewidth", "marker"), LOOKS[method], strict=True))
@@ -83,7 +84,8 @@ def certified_accuracy(
 
 def _plane(ax: Axes, attacked: Contour, certified: Mapping[str, Contour]) -> plt.cm.ScalarMappable:
     """Both radii logarithmic, hence without the two edges where one of them is 0."""
-    fill = ax.contourf(attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked), FILL)
+    fill = ax.contourf(attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked), FILL, cmap=CALM)
+    keep(fill, f"{ATTACKED}, {SHARE}", attacked.grid_x[1:], attacked.grid_w[1:], _percent(attacked))
     for method, contour in (certified | {ATTACKED: attacked}).items():
         values = _percent(contour)
         if values.min() < HALF < values.max():
@@ -91,6 +93,7 @@ def _plane(ax: Axes, attacked: Contour, certified: Mapping[str, Contour]) -> plt
             radii = contour.grid_x[1:], contour.grid_w[1:]
             drawn = ax.contour(*radii, values, [HALF], colors=color, linestyles=[line], linewidths=2)
             drawn.set_path_effects(HALO)
+            keep(drawn, f"{name}, {SHARE}", *radii, values)
             foot = min(np.concatenate(drawn.allsegs[0]), key=lambda point: point[1])
             side = 1 if method == ATTACKED else -1  # no certificate lies outside the attack
             beside = {"textcoords": "offset points", "ha": "left" if side > 0 else "right", "rotation": 90}

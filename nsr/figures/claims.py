@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 from nsr.contour import Contour
 from nsr.figures.style import MARKERS, PALETTE, RADIUS_W, RADIUS_X, legend, look, rows, spans, subplots
 
-ROW, SPREAD = 0.25, 0.7  # height of a row in inches; share of it that the settings of one difference take
+ROW, SPREAD = 0.34, 0.7  # height of a row in inches; share of it that the settings of one difference take
+LONGEST = 42  # letters of a line of its name
 
 COLORS = {
     "holds": "#7BC8A4",
@@ -32,7 +33,7 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
     """
     parts = [(claim, what, places) for claim, found in drawn.items() for what, places in found.items()]
     settings = list(dict.fromkeys(place for _, _, places in parts for place in places))
-    figure, ((ax,),) = subplots(size=(8.4, 1.2 + ROW * max(len(parts), 1) + 0.2 * len(settings)))
+    figure, ((ax,),) = subplots(size=(6.4, 1.2 + ROW * max(len(parts), 1) + 0.2 * len(settings)))
     for k, place in enumerate(settings):
         color, marker = PALETTE[k % len(PALETTE)], MARKERS[(k + k // len(PALETTE)) % len(MARKERS)]
         for at, (_, _, places) in enumerate(parts):
@@ -50,9 +51,9 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
         for at in (at for at, name in enumerate(names) if name == claim):
             low, high = (100 * end for end in band)
             ax.add_patch(Rectangle((low, at - 0.5), high - low, 1, facecolor=COLORS["holds"], alpha=0.4, zorder=0.5))
-    rows(ax, [f"{claim}  {what}" for claim, what, _ in parts])
+    rows(ax, ["\n".join(wrap(f"{claim}  {what}", LONGEST)) for claim, what, _ in parts])
     ax.tick_params(axis="y", labelsize=8)
-    ax.set_xlabel("difference (points, C5a, C5b: %); as claimed right of 0 or in the band")
+    ax.set_xlabel("difference (points, C5a, C5b: %)\nas claimed right of 0 or in the band")
     legend(figure, 2)
     return figure
 
@@ -72,16 +73,17 @@ def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
     columns = list(dict.fromkeys(column for cells in found.values() for column in cells))
     outcomes = list(dict.fromkeys(outcome for cells in found.values() for outcome in cells.values()))
     colors = {outcome: color for outcome, color in COLORS.items() if outcome in outcomes}
-    figure, ((ax,),) = subplots(size=(2.6 + 1.4 * len(columns), 1.1 + 0.36 * len(found)))
+    figure, ((ax,),) = subplots(size=(2.4 + 0.8 * len(columns), 1.3 + 0.4 * len(found)))
     for at, cells in enumerate(found.values()):
         for column, outcome in cells.items():
             left = columns.index(column) - 0.5
             color = colors.get(outcome, "0.85")
             ax.add_patch(Rectangle((left, at - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=2))
-            ax.text(left + 0.5, at, outcome, ha="center", va="center", fontsize=8, color="black")
+            words = "\n".join(wrap(outcome, 9))
+            ax.text(left + 0.5, at, words, ha="center", va="center", fontsize=8, linespacing=0.95, color="black")
     rows(ax, list(found))
     ax.set_xlim(-0.5, len(columns) - 0.5)
-    ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 18)) for column in columns], fontsize=8)
+    ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 12)) for column in columns], fontsize=8)
     ax.xaxis.tick_top()
     ax.grid(visible=False)
     return figure
@@ -89,10 +91,10 @@ def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
 
 def edges(contours: Mapping[str, Contour]) -> Figure:
     """Accuracy along the two edges of each contour: left only the inputs move, right only the weights."""
-    figure, ((left, right),) = subplots(1, 2, (8.4, 3.9), sharey=True)
+    figure, ((left, right),) = subplots(1, 2, (6.4, 3.9), sharey=True)
     for k, (name, c) in enumerate(contours.items()):
         left.plot(c.grid_x, [100 * a for a in c.edge_x], label=name, **look(name, k))
-        right.plot(c.grid_w, [100 * a for a in c.edge_w], **look(name, k))
+        right.plot(c.grid_w, [100 * a for a in c.edge_w], label=name, **look(name, k))
     geometry = next((c.geometry for c in contours.values()), "absolute")
     left.set(title="inputs alone", xlabel=f"input radius {RADIUS_X}", ylabel="accuracy (%)")
     right.set(title="weights alone", xlabel=RADIUS_W[geometry], ylim=(0, 100))

@@ -80,8 +80,9 @@ def _enlarged(ax: Axes, stars: Sequence[Step]) -> None:
     for at, step in enumerate(stars):
         ratio, holds = step.slack, step.holds
         heights = torch.from_numpy(at + spread.uniform(-0.28, 0.28, len(ratio)))
-        ax.plot(ratio[holds], heights[holds], MARKERS[0], color=BLUE, markersize=2.5, alpha=0.35, markeredgewidth=0)
-        ax.plot(ratio[~holds], heights[~holds], "X", color=RED, markersize=6, markeredgecolor="white")
+        faint = {"markersize": 2.5, "alpha": 0.35, "markeredgewidth": 0, "gid": "holds"}
+        ax.plot(ratio[holds], heights[holds], MARKERS[0], color=BLUE, **faint)
+        ax.plot(ratio[~holds], heights[~holds], "X", color=RED, markersize=6, markeredgecolor="white", gid="false")
         told, color = (f"false: {int((~holds).sum())} of {len(ratio)}", RED) if not holds.all() else ("holds", "black")
         _beside(ax, at, told, color)
     ax.axvspan(0, 1, color=RED, alpha=0.1, linewidth=0, zorder=0)

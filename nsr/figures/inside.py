@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nsr.figures import style
+from nsr.figures.table import keep
 
 
 class Interval(Protocol):
@@ -47,7 +48,7 @@ def courses(panels: Mapping[str, Courses], shares: Sequence[str] = ()) -> Figure
     The panels named in `shares` have an axis in %.
     """
     names = list(dict.fromkeys(name for named in panels.values() for name in named))
-    figure, axes = style.wrapped(len(panels), 2, (3.3, 2.5), (0.3, 0.5))
+    figure, axes = style.wrapped(len(panels), 2, (3.0, 2.5), (0.3, 0.5))
     for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         for name, course in named.items():
             _course(ax, course, label=name, **style.look(name, names.index(name)))
@@ -84,11 +85,14 @@ def ridges(edges: Sequence[float], filled: Mapping[float, Sequence[float]], near
     ax.axvline(0, color="black", linewidth=1, zorder=0)
     for k, (radius, colour) in enumerate(zip(rows, shades(len(rows)), strict=True)):
         ridge = -k + height * np.array(filled[radius])
-        ax.fill_between(middles, -k, ridge, color=colour, alpha=0.9, linewidth=0, zorder=2 * k + 1)
+        hill = ax.fill_between(middles, -k, ridge, color=colour, alpha=0.9, linewidth=0, zorder=2 * k + 1)
+        keep(hill, "share of samples", middles, [f"{radius:g}"], [filled[radius]])
         for name, drawn in lines.items():
             if radius in drawn:
                 over = -k + height * np.array(drawn[radius])
-                ax.plot(middles, over, color="black", linewidth=1, linestyle="--", label=name, zorder=2 * k + 2)
+                look = {"color": "black", "linewidth": 1, "linestyle": "--"}
+                (over,) = ax.plot(middles, over, label=name, zorder=2 * k + 2, **look)
+                keep(over, f"share of samples, {name}", middles, [f"{radius:g}"], [drawn[radius]])
     ax.set_yticks([-k for k in range(len(rows))], [f"{radius:g}" for radius in rows])
     ax.set(xlabel="normalised margin", ylabel=f"trained at {style.RADIUS_X}", xlim=(edges[0], edges[-1]))
     ax.grid(axis="x", visible=False)
@@ -103,7 +107,7 @@ def layers(
 
     Lines of radii go from light to dark.
     """
-    figure, (axes,) = style.subplots(1, len(panels), (3.6 * len(panels), 3.6), sharey=True)
+    figure, (axes,) = style.subplots(1, len(panels), (3.2 * len(panels), 3.6), sharey=True)
     for ax, (title, found) in zip(axes, panels.items(), strict=True):
         for k, (name, line) in enumerate(found.items()):
             low, mean, high = np.array([(at.low, at.mean, at.high) for at in line]).T

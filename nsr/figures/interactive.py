@@ -15,7 +15,7 @@ from plotly import graph_objects as go
 from torch import Tensor
 
 from nsr.contour import Contour
-from nsr.figures.contours import CERTIFIED, FILL, LINES, percent
+from nsr.figures.contours import CERTIFIED, DIVERGING, FILL, LINES, SHADES, TICKS, percent
 from nsr.figures.figure_1 import HALF, Panel
 from nsr.figures.provenance import Stored, line, stale_in
 from nsr.figures.style import PALETTE
@@ -44,8 +44,13 @@ def page(label: str, controls: Sequence[str], views: Sequence[View], runs: Seque
     if not views:
         return "<p>not measured</p>"
     known = [{"at": view.at, **_plain(view.figure.to_plotly_json())} for view in views]
-    found = json.dumps({"controls": [*controls], "views": known}, ensure_ascii=False, separators=(",", ":"))
-    data = found.replace("<", "\\u003c")  # what would end the element early
+    return _place(label, {"controls": [*controls], "views": known}, runs)
+
+
+def _place(label: str, found: dict, runs: Sequence[Stored]) -> str:
+    """The figure's element: what was found as JSON, the text that stands where no script runs, and its source."""
+    content = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    data = content.replace("<", "\\u003c")  # what would end the element early
     old = stale_in(runs)
     lines = [
         f'<div class="nsr-plot" role="group" aria-label="{escape(label)}">',
@@ -61,10 +66,10 @@ def page(label: str, controls: Sequence[str], views: Sequence[View], runs: Seque
 def plane(panel: Panel) -> go.Figure:
     """A panel of Figure 1, drawn as there: fill, labelled lines, the certified line. Dots: what was measured."""
     contour, sure = panel.attacked, panel.certified
-    radius, unit = RADIUS_W[contour.geometry]
+    radius, _ = RADIUS_W[contour.geometry]
     told = f"{RADIUS_X} %{{x:.3~g}}, {radius} %{{y:.3~g}}: %{{z:.1f}} %<br>{panel.name}<extra></extra>"
-    bar = {"title": {"text": "%"}, "tickvals": FILL[::2].tolist(), "thickness": 12, "outlinewidth": 0}
-    steps, scale = _levels(FILL[1:-1].tolist()), {"zmin": 0, "zmax": 100, "colorscale": "Cividis", "colorbar": bar}
+    bar = {"title": {"text": "%"}, "tickvals": TICKS.tolist(), "thickness": 12, "outlinewidth": 0}
+    steps, scale = _levels(FILL[1:-1].tolist()), {"zmin": 0, "zmax": 100, "colorscale": [*SHADES], "colorbar": bar}
     inked = {"showlabels": True, "labelfont": {"color": "white"}, "labelformat": ".0f"}
     parts = [
         go.Contour(**_grid(contour), **scale, contours=steps | {"showlines": False}, hovertemplate=told),
@@ -75,10 +80,63 @@ def plane(panel: Panel) -> go.Figure:
         ink = {"color": CERTIFIED, "width": 3, "dash": "dash"}
         parts.append(go.Contour(**_grid(sure), **look, contours=_levels((HALF,)) | NO_FILL, line=ink))
     parts.append(_dots(contour))
-    layout = _layout(f"{panel.name}<br>{panel.auc}", f"{RADIUS_X} (unit of x)", f"{radius} ({unit})")
-    layout["xaxis"] |= {"range": [0, contour.grid_x[-1]]}
-    layout["yaxis"] |= {"range": [0, contour.grid_w[-1]]}
-    return go.Figure(parts, layout)
+    return go.Figure(parts, _radii(f"{panel.name}<br>{panel.auc}", contour))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A kind of contour in words, and all that it found: method -> seed -> contour, over one grid."""
+
+    words: str
+    found: Mapping[str, Mapping[int, Contour]]
+
+
+def pairs(label: str, kinds: Sequence[Measured], start: tuple[str, str], runs: Sequence[Stored] = ()) -> str:
+    """Any two methods under one kind of contour, and their difference, as HTML; `start` names those seen first.
+
+    Every contour stands in it once, in % and to the last image: the page's script takes the means and the difference.
+    """
+    if not kinds:
+        return "<p>not measured</p>"
+    known = []
+    for kind in kinds:
+        (one, *others) = [contour for by_seed in kind.found.values() for contour in by_seed.values()]
+        if any((other.grid_x, other.grid_w) != (one.grid_x, one.grid_w) for other in others):
+            raise ValueError(f"contours over different grids cannot be compared: {kind.words}")
+        known.append(
+            {
+                "name": kind.words,
+                "plane": _empty(plane(Panel("%{meta[0]}", "%{meta[1]}", one))),
+                "difference": _empty(_difference(one)),
+                "found": {
+                    name: {seed: percent(contour).round(6).tolist() for seed, contour in by_seed.items()}
+                    for name, by_seed in kind.found.items()
+                },
+            }
+        )
+    return _place(label, {"controls": ["Measured:", "Left:", "Right:"], "kinds": known, "start": [*start]}, runs)
+
+
+def _difference(contour: Contour) -> go.Figure:
+    """Where the second of two methods is ahead and where behind: lines each 10 points, none where they are as good."""
+    radius, unit = RADIUS_W[contour.geometry]
+    told = f"{RADIUS_X} %{{x:.3~g}}, {radius} %{{y:.3~g}}: %{{z:+.1f}} points<br>%{{meta[0]}}<extra></extra>"
+    bar = {"title": {"text": "points"}, "thickness": 12, "outlinewidth": 0, "tickformat": "+d"}
+    inked = {"showlabels": True, "labelfont": {"color": "white"}, "labelformat": "+d"}
+    steps = {"coloring": "heatmap", "start": -95, "end": 95, "size": 10} | inked
+    ink = {"color": "rgba(0, 0, 0, 0.6)", "width": 1}
+    look = {"colorscale": DIVERGING, "colorbar": bar, "contours": steps, "line": ink, "hovertemplate": told}
+    layout = _radii("%{meta[0]}<br>%{meta[1]}", contour)
+    return go.Figure([go.Contour(**_grid(contour), **look), _dots(contour)], layout)
+
+
+def _empty(figure: go.Figure) -> dict:
+    """A figure of a plane as the page has it: accuracies and sizes are still to come."""
+    found = _plain(figure.to_plotly_json())
+    found["layout"].pop("height")
+    for part in found["data"]:
+        part.pop("z", None)
+    return found
 
 
 def sandwich(grid_x: Sequence[float], grid_w: Sequence[float], accuracies: Mapping[str, Tensor]) -> str:
@@ -119,6 +177,15 @@ def _layout(title: str, across: str, up: str) -> dict:
         "xaxis": {**axis, "title": {"text": across}},
         "yaxis": {**axis, "title": {"text": up}},
     }
+
+
+def _radii(title: str, contour: Contour) -> dict:
+    """The layout of a plane of both radii, from corner to corner of what was measured."""
+    radius, unit = RADIUS_W[contour.geometry]
+    layout = _layout(title, f"{RADIUS_X} (unit of x)", f"{radius} ({unit})")
+    layout["xaxis"] |= {"range": [0, contour.grid_x[-1]]}
+    layout["yaxis"] |= {"range": [0, contour.grid_w[-1]]}
+    return layout
 
 
 def _grid(contour: Contour) -> dict:

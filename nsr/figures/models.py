@@ -44,12 +44,12 @@ def validation(accuracies: Mapping[str, Seeds]) -> Figure:
 
 def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure:
     """Left: the norm of each layer, the means over the runs. Right: quartiles of the clean margins, a row a run."""
-    figure, ((left, right),) = subplots(1, 2, (8.8, 4.0), width_ratios=(1, 1.15))
+    figure, ((left, right),) = subplots(1, 2, (6.4, 4.0), width_ratios=(1, 1.15))
     for k, (name, runs) in enumerate(by_layer.items()):
         layers = np.arange(1, 1 + len(runs[0])) + 0.08 * (k - (len(by_layer) - 1) / 2)
         seen = look(name, k) | {"linestyle": "none"}
         left.plot(layers, np.mean(runs, axis=0), label=name, **seen)
-        left.vlines(layers, np.min(runs, axis=0), np.max(runs, axis=0), color=seen["color"], linewidth=1.2)
+        left.vlines(layers, np.min(runs, axis=0), np.max(runs, axis=0), color=seen["color"], linewidth=1.2, gid=name)
     left.set(yscale="log", xlabel="layer $m$", ylabel=r"$\Vert W^m \Vert_\infty$ (unit of $W$)")
     _plain(left)
     left.set_xticks(range(1, 1 + len(next(iter(by_layer.values()))[0])))
@@ -57,7 +57,7 @@ def norms(by_layer: Mapping[str, Seeds], margins: Mapping[str, Seeds]) -> Figure
         at = k + 0.6 * ((np.arange(len(runs)) + 0.5) / len(runs) - 0.5)
         spans(right, at, *np.transpose(runs), **look(name, k) | {"markersize": 4})
     right.axvline(0, color="black", linewidth=1)
-    right.set_xlabel("margin of the true class (logits)")
+    right.set_xlabel("margin of the true class\n(logits)")
     rows(right, list(margins))
     legend(figure, 3)
     return figure
@@ -74,4 +74,4 @@ def _curve(ax: Axes, runs: Seeds | np.ndarray, seen: Look, label: str) -> None:
     values = np.array(runs)
     epochs = range(1, 1 + values.shape[1])
     ax.plot(epochs, values.mean(0), label=label, markersize=3.5, **seen)
-    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.2, linewidth=0)
+    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.2, linewidth=0, gid=label)

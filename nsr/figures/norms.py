@@ -49,8 +49,8 @@ Places = Sequence[tuple[Interval, Interval]]  # (norm as a factor, points gained
 
 def landscape(panels: Mapping[str, Mapping[str, Places]], ladders: Sequence[str]) -> Figure:
     """Points gained with attacked inputs over layer norms, a panel a title; grey lines are the `ladders`."""
-    figure, (axes,) = style.subplots(1, max(1, len(panels)), (0.6 + 3.0 * max(1, len(panels)), 4.4), sharey=True)
-    for ax, (title, named) in zip(axes, panels.items(), strict=False):
+    figure, axes = style.wrapped(len(panels), 2, (2.9, 3.2), (0.6, 1.2), sharey=True)
+    for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         for k, (name, places) in enumerate(named.items()):
             _series(ax, name, places, _grey(name, ladders) if name in ladders else style.look(name, k))
         ax.plot(1, 0, "*", color="black", markersize=11, label="Standard", linestyle="none")
@@ -58,7 +58,8 @@ def landscape(panels: Mapping[str, Mapping[str, Places]], ladders: Sequence[str]
         ax.axvline(1, color="0.6", linewidth=1)
         ax.set(title=title, xlabel=rf"{SYMBOLS['linf']} layer norms / Standard's")
         _factors(ax)
-    axes[0].set_ylabel("accuracy, inputs attacked\n(points above Standard)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy, inputs attacked\n(points above Standard)")
     style.legend(figure, 3)
     return figure
 
@@ -74,15 +75,16 @@ def _series(ax: Axes, name: str, places: Places, seen: Look) -> None:
     if len(places) == 1:
         seen = seen | {"linestyle": "none", "markersize": 9}
         (norm, gain), color = places[0], seen["color"]
-        ax.hlines(up, norm.low, norm.high, color=color, linewidth=1.2, alpha=0.55)
-        ax.vlines(across, 100 * gain.low, 100 * gain.high, color=color, linewidth=1.2, alpha=0.55)
+        ends = {"color": color, "linewidth": 1.2, "alpha": 0.55, "gid": _shown(name)}
+        ax.hlines(up, norm.low, norm.high, **ends)
+        ax.vlines(across, 100 * gain.low, 100 * gain.high, **ends)
     ax.plot(across, up, label=_shown(name), **seen)
 
 
 def ladders(panels: Mapping[str, Mapping[str, Mapping[str, Mapping[int, Interval]]]]) -> Figure:
     """measure -> place -> regulariser -> rung -> points gained over Standard: a row a measure, a column a place."""
     measures, places = list(panels), list(dict.fromkeys(place for found in panels.values() for place in found))
-    size = (0.8 + 2.9 * max(1, len(places)), 0.9 + 2.5 * max(1, len(measures)))
+    size = (0.7 + 1.9 * max(1, len(places)), 0.9 + 2.5 * max(1, len(measures)))
     figure, grid = style.subplots(max(1, len(measures)), max(1, len(places)), size, sharex=True, sharey="row")
     names = list(dict.fromkeys(name for found in panels.values() for named in found.values() for name in named))
     for axes, measure in zip(grid, measures, strict=False):
@@ -109,8 +111,8 @@ def _rungs(ax: Axes, name: str, found: Mapping[int, Interval], shift: float, see
     color, marker, _ = seen
     for k, (rung, gain) in enumerate(found.items()):
         at, face = rung + shift, color if len(gain.values) > 1 else "white"
-        ax.vlines(at, 100 * gain.low, 100 * gain.high, color=color, linewidth=1.8, alpha=0.55)
-        label = {"label": _shown(name)} if k == 0 else {}
+        ax.vlines(at, 100 * gain.low, 100 * gain.high, color=color, linewidth=1.8, alpha=0.55, gid=_shown(name))
+        label = {"label" if k == 0 else "gid": _shown(name)}
         ax.plot(at, 100 * gain.mean, marker=marker, color=color, markerfacecolor=face, linestyle="none", **label)
 
 
@@ -123,7 +125,7 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
     heights = [0.9 + 0.36 * max(1, len(names[title])) for title in titles]
     norms = list(SYMBOLS)
     figure, grid = style.subplots(
-        len(titles), len(norms), (9.2, max(2.2, 0.6 + sum(heights))), sharey="row", sharex="col", height_ratios=heights
+        len(titles), len(norms), (6.4, max(2.2, 0.6 + sum(heights))), sharey="row", sharex="col", height_ratios=heights
     )
     for axes, title in zip(grid, titles, strict=True):
         for ax, norm in zip(axes, norms, strict=True):
@@ -138,13 +140,13 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
         axes[len(norms) // 2].set_title(title)
     for ax, norm in zip(grid[-1], norms, strict=True):
         _factors(ax)
-        ax.set_xlabel(f"{SYMBOLS[norm]} norms / Standard's")
+        ax.set_xlabel(f"{SYMBOLS[norm]} norms /\nStandard's")
     return figure
 
 
 def _factor(ax: Axes, at: int, found: Norm, seen: Look) -> None:
     color, face = seen["color"], seen["color"] if len(found.mean.values) > 1 else "white"
-    ax.plot(found.layers, [at + 0.24] * len(found.layers), "|", color=color, markersize=6)
+    ax.plot(found.layers, [at + 0.24] * len(found.layers), "|", color=color, markersize=6, gid="single layers")
     for layer, value in enumerate(found.layers, 1):
         ax.annotate(str(layer), (value, at + 0.36), ha="center", va="top", fontsize=7, color=color)
     mean = found.mean
@@ -174,7 +176,7 @@ def dots(
     titles = list(panels) or [""]
     measures = list(dict.fromkeys(m for found in panels.values() for m in found)) or [""]
     names = list(dict.fromkeys(n for found in panels.values() for named in found.values() for n in named))
-    size = (2.0 + 2.3 * len(measures), max(2.2, 0.2 + len(titles) * (0.9 + 0.28 * len(names))))
+    size = (1.9 + 1.5 * len(measures), max(2.2, 0.2 + len(titles) * (1.1 + 0.28 * len(names))))
     figure, grid = style.subplots(len(titles), len(measures), size, sharey=True)
     for axes, title in zip(grid, titles, strict=True):
         for ax, measure in zip(axes, measures, strict=True):
@@ -186,7 +188,7 @@ def dots(
                 style.spans(ax, names.index(name), *ends, color=color, marker=marker, markerfacecolor=face)
             if zero:
                 ax.axvline(0, color="black", linewidth=1)
-            ax.set_xlabel(f"{measure} ({label})")
+            ax.set_xlabel(f"{measure}\n({label})")
         axes[0].set_title(title, loc="left")
     style.rows(grid[0, 0], [_shown(name) for name in names] or [""])
     return figure

@@ -13,7 +13,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from nsr.figures.beyond import Interval, intervals
-from nsr.figures.style import AMBER, BLUE, ORANGE, PINK, SKY, Curves, Look, heat, lines, look, subplots, ticks, wrapped
+from nsr.figures.style import (
+    AMBER,
+    BLUE,
+    ORANGE,
+    PINK,
+    SKY,
+    WIDEST,
+    Curves,
+    Look,
+    heat,
+    lines,
+    look,
+    subplots,
+    ticks,
+    wrapped,
+)
 
 AUC = "joint AUC"
 SCALE = r"scale $c$ of the weights"
@@ -37,19 +52,20 @@ class Place(Protocol):
 
 def reported(scales: Sequence[float], panels: Mapping[str, Curves]) -> Figure:
     """AUCs of one net whose matrices are all multiplied by each of `scales`, a panel a net, a line an attack."""
-    return lines(scales, panels, (SCALE, AUC), size=(3.7, 3.7), log=True, top=1, columns=2)
+    return lines(scales, panels, (SCALE, AUC), size=(3.2, 3.5), log=True, top=1, columns=2)
 
 
 def bought(scales: Sequence[float], curves: Curves, limits: Mapping[str, float]) -> Figure:
     """AUCs against the scale, a line a method, and at the right what no scale can exceed: inputs alone."""
-    figure, ((ax,),) = subplots(size=(6.8, 4.4))
+    figure, ((ax,),) = subplots(size=(6.4, 4.4))
     end = scales[-1] * 2.2
     looks = {name: look(name, k) for k, name in enumerate(curves)}
     for name, values in curves.items():
         seen = looks[name]
-        ax.plot(scales, values, **seen)
-        ax.plot([scales[-1], end], [values[-1], limits[name]], color=seen["color"], linewidth=0.8, linestyle=":")
-        ax.plot(end, limits[name], marker=seen["marker"], color=seen["color"], markerfacecolor="white")
+        ax.plot(scales, values, gid=name, **seen)
+        dotted = {"color": seen["color"], "linewidth": 0.8, "linestyle": ":", "gid": f"{name}, to its limit"}
+        ax.plot([scales[-1], end], [values[-1], limits[name]], **dotted)
+        ax.plot(end, limits[name], marker=seen["marker"], color=seen["color"], markerfacecolor="white", gid=name)
     _labels(ax, end, limits, looks)
     ticks(ax, [*scales, end], [*(f"{c:g}" for c in scales), r"$\infty$"])
     ax.set(xlabel=SCALE, ylabel=AUC, ylim=(0, None), xlim=(None, end * 1.1))
@@ -75,7 +91,7 @@ def rates(panels: Mapping[str, Mapping[str, Mapping[float, float]]]) -> Figure:
 def sizes(found: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """mean|W^m| of every run of every method, a panel a layer, a point a seed."""
     layers = len(next(iter(found.values()))[0])
-    figure, (axes,) = subplots(1, layers, (2.0 + 1.7 * layers, 0.9 + 0.3 * len(found)), sharey=True)
+    figure, (axes,) = subplots(1, layers, (WIDEST, 0.9 + 0.3 * len(found)), sharey=True)
     for m, ax in enumerate(axes):
         layer = {name: [run[m] for run in runs] for name, runs in found.items()}
         seaborn.stripplot(layer, orient="h", jitter=False, color=BLUE, alpha=0.6, ax=ax)
@@ -99,9 +115,10 @@ def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
         seen = look(name, number)
         shift = 0.24 * ((number + 0.5) / len(names) - 0.5)  # bars of neighbours side by side
         here = [(k + shift, found[name]) for k, found in enumerate(columns.values()) if name in found]
-        ax.plot([k for k, _ in here], [place.place for _, place in here], **seen)
+        ax.plot([k for k, _ in here], [place.place for _, place in here], gid=name, **seen)
         for k, place in here:
-            ax.vlines(k, place.best - 0.12, place.worst + 0.12, color=seen["color"], linewidth=4, alpha=0.35)
+            ends = place.best - 0.12, place.worst + 0.12
+            ax.vlines(k, *ends, color=seen["color"], linewidth=4, alpha=0.35, gid=name)
     for at, side, found in ((-0.17, "right", [*columns.values()][0]), (0.17, "left", [*columns.values()][-1])):
         for name, place in found.items():
             edge = 0 if side == "right" else len(columns) - 1
@@ -116,7 +133,7 @@ def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
 
 def fates(panels: Mapping[str, Mapping[tuple[str, str], str]]) -> Figure:
     """What becomes of the order of every two methods from one ranking to another, a panel a change of ranking."""
-    figure, (axes,) = subplots(1, len(panels), (1.6 + 3.5 * len(panels), 4.6))
+    figure, (axes,) = subplots(1, len(panels), (1.6 + 2.4 * len(panels), 4.2))
     kinds, colours = list(FATES), ListedColormap([colour for _, colour in FATES.values()])
     for ax, (title, found) in zip(axes, panels.items(), strict=True):
         names = list(dict.fromkeys(name for pair in found for name in pair))
@@ -155,5 +172,6 @@ def _labels(ax: Axes, end: float, heights: Mapping[str, float], looks: Mapping[s
     for name, place in zip(names, places, strict=True):
         # the mark once more beside the name: coloured words would be too faint to read
         leader = looks[name] | {"linestyle": "-", "linewidth": 0.7, "markerfacecolor": "white", "markevery": [1]}
+        leader |= {"gid": f"{name}, from its mark to its name"}
         ax.plot([end * 1.1, end * 1.4], [heights[name], place], clip_on=False, **leader)
         ax.text(end * 1.5, place, name, va="center", fontsize=8.5)

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn
+from matplotlib import figure as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from nsr.figures.table import keep, table
 from nsr.training import METHODS
 
 # Okabe and Ito's colours, in the order in which series take them, and a grey
@@ -22,6 +23,8 @@ BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 AMBER, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#7F7F7F"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK, GREY)
 MARKERS, STYLES = "os^Dv*PX", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+WIDEST = 6.4  # inches, of a figure of several panels: on a phone of 390 px its letters of 10 pt are then 7 px high
 
 RADIUS_X = r"$\epsilon_x$ (unit of $x$)"
 RADIUS_W = {"absolute": r"$\epsilon_w$ (unit of $W$)", "relative": r"$r$ (share of mean $|W^m|$)"}
@@ -57,11 +60,18 @@ def look(name: str, k: int) -> Look:
 # figures and their panels -------------------------------------------------------------------------------------------
 
 
+class Figure(mpl.Figure):
+    """A figure that brings its numbers along where a notebook shows it."""
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/csv": table(self)}
+
+
 def subplots(
     rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **options: object
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes [rows, columns]; pyplot forgets it at once, so nobody has to close it."""
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, FigureClass=Figure, **options)
     plt.close(figure)
     return figure, axes
 
@@ -69,14 +79,25 @@ def subplots(
 def wrapped(
     count: int, most: int, panel: tuple[float, float], more: tuple[float, float], **options: object
 ) -> tuple[Figure, np.ndarray]:
-    """`count` panels in rows of at most `most`; the size in inches is that of the panels and `more`."""
-    columns = max(1, min(most, count))
+    """`count` panels in rows of at most `most`, and of what `WIDEST` has room for; `panel` and `more` are in inches."""
+    columns = max(1, min(most, count, int((WIDEST - more[0]) / panel[0])))
     rows = max(1, -(-count // columns))
     size = (panel[0] * columns + more[0], panel[1] * rows + more[1])
     figure, axes = subplots(rows, columns, size, **options)
     for ax in axes.flat[count:]:
         ax.set_visible(False)
     return figure, axes
+
+
+def outer(axes: np.ndarray, count: int, geometry: str) -> None:
+    """Name the radii of `count` panels at the left of each row and below the last panel of each column."""
+    columns = axes.shape[1]
+    for k, ax in enumerate(axes.flat[:count]):
+        if k % columns == 0:
+            ax.set_ylabel(RADIUS_W[geometry])
+        if k + columns >= count:
+            ax.set_xlabel(RADIUS_X)
+            ax.tick_params(labelbottom=True)
 
 
 def legend(figure: Figure, columns: int) -> None:
@@ -124,20 +145,21 @@ def lines(
     columns: int = 3,
 ) -> Figure:
     """Curves over the same places, a panel a title; `size` is that of one panel in inches."""
-    figure, (axes,) = subplots(1, len(panels), (max(4.6, size[0] * len(panels)), size[1]), sharey=True)
-    for ax, (title, named) in zip(axes, panels.items(), strict=True):
+    figure, axes = wrapped(len(panels), 2, size, (0, 0), sharey=True)
+    for ax, (title, named) in zip(axes.flat, panels.items(), strict=False):
         curves(ax, places, named, factor)
         ax.set(title=title, xlabel=labels[0])
         if log:
             ticks(ax, places)
-    axes[0].set(ylabel=labels[1], ylim=(0, top))
+    for ax in axes[:, 0]:
+        ax.set(ylabel=labels[1], ylim=(0, top))
     legend(figure, columns)
     return figure
 
 
 def spans(ax: Axes, at: ArrayLike, low: ArrayLike, middle: ArrayLike, high: ArrayLike, **marked: object) -> None:
     """Points with horizontal intervals; `marked` says how the points look and has their colour."""
-    ax.hlines(at, low, high, color=marked["color"], linewidth=1.8, alpha=0.55)
+    ax.hlines(at, low, high, color=marked["color"], linewidth=1.8, alpha=0.55, gid=marked.get("label"))
     ax.plot(middle, at, **{"marker": "o"} | marked | {"linestyle": "none"})
 
 
@@ -154,6 +176,7 @@ def heat(
     shown = np.asarray(values, dtype=float).T + 0.0  # no -0
     options = {"annot": True, "cmap": "cividis", "annot_kws": {"fontsize": 9}} | options
     seaborn.heatmap(shown, ax=ax, cbar=False, fmt=form, vmin=limits[0], vmax=limits[1], **options)
+    keep(ax.collections[-1], "", across, up, shown)
     for text, value in zip(ax.texts, shown[~np.isnan(shown)], strict=True):
         text.set_color("white" if value <= np.mean(limits) else "black")
     ax.set_xticks(np.arange(len(across)) + 0.5, [_word(name) for name in across], rotation=0)

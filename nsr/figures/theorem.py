@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from nsr.figures.style import BLUE, GREEN, GREY, MARKERS, ORANGE, STYLES, rows, subplots
+from nsr.figures.table import keep
 from nsr.theory.counterexamples import Box
 
 KINDS = ("printed", "repaired")
@@ -44,11 +45,12 @@ def corner(box: Box, bounds: Mapping[str, Fraction]) -> Figure:
     drawn = above.contour(
         across, up, mass, levels=np.linspace(0, mass.max(), 7)[1:-1], colors="0.55", linestyles="--", linewidths=1
     )
+    keep(drawn, r"what layer 2 makes of it", across, up, mass)
     above.clabel(drawn, fmt="%g", fontsize=9, colors="0.3")
     above.add_patch(Rectangle(box.low, x_1 - x_0, y_1 - y_0, fill=False, edgecolor="0.2", linewidth=1.8))
     for name, (a, b, value) in box.places.items():
         words, marked, shift, side = PLACES[name]
-        above.plot(a, b, linestyle="", markersize=10, clip_on=False, zorder=4, **marked)
+        above.plot(a, b, linestyle="", markersize=10, clip_on=False, zorder=4, gid=words, **marked)
         told = words if name == "clean" else f"{words}:\n$\\Vert z^2 \\Vert_1$ up to {value:g}"
         ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         above.annotate(told, (a, b), shift, textcoords="offset points", ha=side, va="center", size=10, bbox=ground)
@@ -81,7 +83,7 @@ def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> 
     for line, (B, at) in enumerate(itertools.product(closed, range(len(KINDS)))):
         color, style, marker = f"C{at}", STYLES[line // 2 % len(STYLES)], MARKERS[line % len(MARKERS)]
         for (e, excess), shape in ((closed[B], {"linestyle": style}), (enumerated[B], {"ls": "", "marker": marker})):
-            ax.plot(e, [float(over[at]) for over in excess], color=color, **shape)
+            ax.plot(e, [float(over[at]) for over in excess], color=color, gid=f"{KINDS[at]}, B = {B:g}", **shape)
         ax.plot([], [], linestyle=style, marker=marker, color=color, label=f"{KINDS[at]}, B = {B:g}")
     low, high = ax.get_ylim()
     ax.axhspan(0, high, color="0.93", zorder=0)
@@ -95,7 +97,7 @@ def family(closed: Mapping[float, Curve], enumerated: Mapping[float, Curve]) -> 
 
 def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises: Mapping[str, Tensor]) -> Figure:
     """Left: leak of h^{2*} found by ascent against its first-order value, per radius. Right: rises of ||z^2||_1."""
-    figure, ((left, right),) = subplots(1, 2, (8.4, 3.8))
+    figure, ((left, right),) = subplots(1, 2, (6.4, 3.8))
     for marker, radius in zip(itertools.cycle(MARKERS), predicted, strict=False):
         left.plot(predicted[radius], found[radius], ls="", marker=marker, alpha=0.6, label=f"radius {radius:g}")
     positive = [v for values in predicted.values() for v in values.tolist() if v > 0]
@@ -109,7 +111,7 @@ def leak(predicted: Mapping[float, Tensor], found: Mapping[float, Tensor], rises
     values = [value.tolist() for value in rises.values()]
     right.boxplot(values, orientation="horizontal", tick_labels=names, showfliers=False, widths=0.6)
     right.axvline(1, color="0.3", linewidth=1, linestyle=":")
-    right.set(xscale="log", xlabel="rise of $||z^2||_1$ / rise found by ascent")
+    right.set(xscale="log", xlabel="rise of $||z^2||_1$ /\nrise found by ascent")
     right.invert_yaxis()
     return figure
 

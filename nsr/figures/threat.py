@@ -20,7 +20,7 @@ def perturbation(before: Mapping[str, Tensor], after: Mapping[str, Mapping[str, 
     One row per entry of `before`; `after` has the same keys, and for each the vector under every attack.
     """
     columns = 1 + max(map(len, after.values()))
-    figure, rows = subplots(len(before), columns, (2.2 * columns, 2.35 * len(before)))
+    figure, rows = subplots(len(before), columns, (2.1 * columns, 2.3 * len(before)))
     for axes, (name, old) in zip(rows, before.items(), strict=True):
         _image(axes[0], old, f"{name} clean", old.aminmax())
         moved = {attack: new - old for attack, new in after[name].items()}
@@ -32,7 +32,7 @@ def perturbation(before: Mapping[str, Tensor], after: Mapping[str, Mapping[str, 
 
 def responses(logits: Mapping[str, Tensor], y: int) -> Figure:
     """The logits [K] of one input in each situation: the true class y hatched, the class that wins named on top."""
-    figure, (axes,) = subplots(1, len(logits), (7.6, 2.9), sharey=True)
+    figure, (axes,) = subplots(1, len(logits), (6.4, 2.9), sharey=True)
     for ax, (situation, z) in zip(axes, logits.items(), strict=True):
         bars = ax.bar(range(len(z)), z.tolist(), color=BLUE, edgecolor="white")
         bars[y].set(facecolor=ORANGE, edgecolor="black", hatch="//////")
@@ -45,7 +45,7 @@ def responses(logits: Mapping[str, Tensor], y: int) -> Figure:
 
 def joint_grid(eps_x: Sequence[float], eps_w: Sequence[float], shares: Mapping[str, Tensor]) -> Figure:
     """Shares [len(eps_x), len(eps_w)] as maps, a percentage in each cell; two edges are the singular tests."""
-    figure, (axes,) = subplots(1, len(shares), (4.4 * len(shares), 3.9), sharey=True)
+    figure, (axes,) = subplots(1, len(shares), (3.2 * len(shares), 3.4), sharey=True)
     for ax, (name, share) in zip(axes, shares.items(), strict=True):
         heat(ax, 100 * share, eps_x, eps_w, (0, 100))
         for width, height in ((len(eps_x), 1), (1, len(eps_w))):
@@ -58,7 +58,7 @@ def joint_grid(eps_x: Sequence[float], eps_w: Sequence[float], shares: Mapping[s
 
 def equal_shares(share: Sequence[float], accuracies: Mapping[str, Tensor]) -> Figure:
     """Accuracies as both radii grow together; `share` is the fraction of the largest budget on either axis."""
-    figure, ((ax,),) = subplots(size=(6.6, 4.0))
+    figure, ((ax,),) = subplots(size=(6.4, 4.0))
     curves(ax, share, accuracies, 100)
     ax.set(xlabel="share of the largest radius (1 = the grid's last)", ylabel="test accuracy (%)", ylim=(0, 100))
     ax.legend(loc="lower left")

@@ -120,6 +120,8 @@ def _contour(content: bytes) -> Contour:
 
 def either(stores: tuple[Path, ...]) -> tuple[Path, ...]:
     """The stores that were named, else the user's own and the shipped one."""
+    for store in {paths.SHIPPED, paths.COMPANIONS} & {*stores}:
+        paths.refuse_without_shipped(store)
     return stores or (paths.store(), paths.SHIPPED)
 
 

@@ -46,8 +46,6 @@ def rows(place: str = "MNIST, dense", *stores: Path) -> dict[str, Rung]:
 
 def _stored(specs: Mapping[int, nsr.runs.Spec], stores: Sequence[Path]) -> Rung:
     """What the shipped store has, or the user's own, unless others are named."""
-    if not stores:
-        paths.refuse_without_checkout("the companion runs")
     where = stores or (paths.COMPANIONS, paths.store())
     found = {seed: nsr.runs.stored(spec, *where) for seed, spec in specs.items()}
     return {seed: run for seed, run in found.items() if run}
@@ -113,7 +111,7 @@ def told(found: Estimate | None, unit: str = "points", factor: float = 100) -> s
 
 def shelf(place: str, *stores: Path) -> Runs:
     """The rows of a place as the ledger of the first paper reads them: coarse contours stand for the strong ones."""
-    renamed = {"paper": "coarse_paper", "strong": "coarse", "per_sample": "coarse_own"}
+    renamed = {"paper": "paper", "strong": "coarse", "per_sample": "coarse_own"}
     found = {}
     for name, rung in rows(place, *stores).items():
         seen = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +31,22 @@ CERTIFIED = "tight"  # the kind of contour behind the certified line: the best c
 UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def of(runs: Runs, seeds: Sequence[int]) -> Runs:
-    """The runs of the six panels that have these seeds, in the paper's order."""
-    return {name: tuple(run for run in runs.get(name, ()) if run.spec.seed in seeds) for name in PANELS}
+def of(runs: Runs, seeds: Sequence[int], names: Iterable[str] = PANELS) -> Runs:
+    """The runs of these methods that have these seeds; if not given, the six panels in the paper's order."""
+    return {name: tuple(run for run in runs.get(name, ()) if run.spec.seed in seeds) for name in names}
 
 
 def figure(runs: Runs, kind: str = "paper") -> Figure:
     """Figure 1 under one kind of contour: the mean over the runs, and the AUC with its interval over the seeds."""
     used = [run for name in PANELS for run in select.having(runs.get(name, ()), kind)]
     return stamp(figure_1.panels(six(runs, kind), protocol(kind)), used)
+
+
+def halves(runs: Runs, kind: str) -> Figure:
+    """The lines of all rows that have this kind of contour up to which half of the images are still right."""
+    used = {name: having for name, group in runs.items() if (having := select.having(group, kind))}
+    means = {METHODS[name].title: select.mean_contour(group, kind) for name, group in used.items()}
+    return stamp(figure_1.halves(means), [run for group in used.values() for run in group])
 
 
 def interactive(runs: Runs, kinds: Mapping[str, str]) -> str:

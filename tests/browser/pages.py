@@ -15,6 +15,7 @@ HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 FILES = {path.relative_to(HTML) for path in HTML.rglob("*.html")}
 PAGES = sorted(str(path) for path in FILES if path.parts[0] not in {"_static", "index.html"})
 PATIENCE = 120_000  # ms; a busy machine takes its time over a page of formulas
+HEAVIEST = 2_500_000  # bytes
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -32,8 +33,9 @@ UNRENDERED = """() => {
 }"""
 # an interactive figure whose plot has not been drawn, says nothing, or is wider than its place
 POOR_PLOTS = """() => [...document.querySelectorAll('div.nsr-plot')].filter(place => {
-  const plot = place.querySelector('.nsr-plot-drawn'), words = plot?.querySelector('.main-svg text')?.textContent;
-  return !words || !plot.getAttribute('aria-label') || plot.scrollWidth > place.clientWidth;
+  const plots = [...place.querySelectorAll('.nsr-plot-drawn')];
+  return !plots.length || plots.some(plot => !plot.querySelector('.main-svg text')?.textContent
+    || !plot.getAttribute('aria-label') || plot.scrollWidth > place.clientWidth);
 }).map(place => place.getAttribute('aria-label'))"""
 DRAWN = "() => [...document.querySelectorAll('div.nsr-plot')].every(place => place.querySelector('.main-svg'))"
 WIDER_THAN_THE_PAGE = """() => {
@@ -117,6 +119,11 @@ def test_the_first_page_leads_to_the_introduction(browser: Browser) -> None:
     page.close()
 
 
+def test_no_page_is_heavy_before_its_images() -> None:
+    """Of its own: the scripts and styles that all pages share come once."""
+    assert [page for page in PAGES if (HTML / page).stat().st_size >= HEAVIEST] == []
+
+
 def test_nothing_is_fetched_from_outside(opened: Opened) -> None:
     assert opened.outside == []
 
@@ -171,7 +178,7 @@ def test_every_interactive_figure_is_drawn(opened: Opened) -> None:
 
 def test_every_interactive_figure_tells_a_number_under_the_pointer_at_every_setting(opened: Opened) -> None:
     draw(opened.page)
-    for place in opened.page.locator("div.nsr-plot").all():
+    for place in opened.page.locator("div.nsr-plot:has(input[type=range])").all():  # the pairs of methods: compare.py
         for setting in settings(place):
             assert re.search(r"\d %", told(opened.page, place)), setting
 
@@ -186,7 +193,7 @@ def test_an_interactive_figure_gives_way_to_words_on_paper(opened: Opened) -> No
     draw(opened.page)
     opened.page.emulate_media(media="print")
     for place in opened.page.locator("div.nsr-plot").all():
-        assert place.locator(".nsr-plot-instead").is_visible() and not place.locator(".nsr-plot-drawn").is_visible()
+        assert place.locator(".nsr-plot-instead").is_visible() and not place.locator(".nsr-plot-planes").is_visible()
     opened.page.emulate_media(media="screen")
 
 

@@ -356,6 +356,7 @@ def scheduler(own, monkeypatch) -> Iterator[str]:
     monkeypatch.setattr(runs, "spec", partial(runs.spec, **numbers))
     monkeypatch.setattr(tuning, "SEARCHES", {name: tuning.SEARCHES[name] for name in names})
     monkeypatch.setattr(tuning, "EPOCHS", 1)
+    monkeypatch.setattr(tuning, "LENGTHS", ())
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as there:
         yield there.scheduler_address
 

@@ -21,7 +21,7 @@ from nsr.figures.beyond import planes
 from nsr.figures.contours import contours
 from nsr.figures.provenance import RED, line, stamp
 from nsr.figures.scale import bought
-from nsr.figures.style import look
+from nsr.figures.style import WIDEST, lines, look, wrapped
 from nsr.training import METHODS
 
 
@@ -182,3 +182,17 @@ def test_every_setting_of_a_claim_has_a_mark_of_its_own_and_a_band_lies_behind_i
     assert list(marks) == settings and len(set(marks.values())) == len(settings)
     bands = [patch.get_bbox() for patch in ax.patches if patch.get_width() == pytest.approx(20)]
     assert [(box.x0, box.y0, box.y1) for box in bands] == [(pytest.approx(14), 0.5, 1.5)]
+
+
+def test_panels_that_a_phone_has_no_room_for_go_into_the_next_row() -> None:
+    many = {f"{k}": {"AT": [0.1, 0.2]} for k in range(5)}
+    curves = lines([1, 2], many, ("across", "up"), size=(3.2, 2.0))
+    small, axes = wrapped(5, 5, (1.9, 1.5), (0.6, 0.2))
+    assert axes.shape == (2, 3) and max(curves.get_figwidth(), small.get_figwidth()) <= WIDEST
+    assert [ax.get_title() for ax in curves.axes if ax.get_visible()] == [*many]
+
+
+def test_in_the_last_full_row_radii_are_named_where_no_panel_lies_below() -> None:
+    figure = planes({f"{k}": falling(0.5) for k in range(5)})
+    shown = [ax for ax in figure.axes if ax.get_visible() and ax.get_title()]
+    assert [bool(ax.get_xlabel()) for ax in shown] == [False, True, True, True, True]

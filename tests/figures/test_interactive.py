@@ -8,12 +8,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from nsr.contour import Contour
 from nsr.figures import interactive
-from nsr.figures.contours import CERTIFIED
+from nsr.figures.contours import CALM, CERTIFIED
 from nsr.figures.figure_1 import Panel
 
 
@@ -43,7 +42,7 @@ def test_an_interactive_plane_holds_the_contour_and_dots_where_it_was_measured()
 def test_an_interactive_plane_has_the_static_ones_colours_and_names_its_units():
     shown = interactive.plane(Panel("AT, n = 2", "AUC 0.3", plane(geometry="relative")))
     colours = [colour for _, colour in shown.data[0].colorscale]
-    assert (colours[0], colours[-1]) == tuple(map(to_hex, colormaps["cividis"]((0.0, 1.0))))
+    assert (colours[0], colours[-1]) == tuple(map(to_hex, CALM((0.0, 1.0))))
     assert "unit of x" in shown.layout.xaxis.title.text and "mean |W" in shown.layout.yaxis.title.text
     assert "AT, n = 2" in shown.layout.title.text and "AT, n = 2" in shown.data[0].hovertemplate
 

@@ -60,6 +60,13 @@ def test_figure_1_has_the_papers_six_panels_in_order_with_their_aucs(runs):
     assert drawn[0] == f"(a) Standard, n = 3\nAUC {expected}"
 
 
+def test_no_title_of_a_panel_lies_on_another(runs):
+    figure = figure_1.figure(runs)
+    figure.draw_without_rendering()
+    boxes = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+    assert len(boxes) == 6 and not [(a, b) for k, a in enumerate(boxes) for b in boxes[:k] if a.overlaps(b)]
+
+
 def test_a_panel_without_runs_says_so(runs):
     *_, last = [ax for ax in figure_1.figure(runs).axes if ax.get_title()]
     assert [text.get_text() for text in last.texts] == ["not measured"]
