@@ -63,7 +63,7 @@ PLACES: dict[str, dict[str, str]] = {  # the data sets and networks that there a
     "Fashion-MNIST, dense": {"dataset": "fashion-mnist"},
     "MNIST, convolutional": {"net": "cnn"},
 }
-INSIDE, JOINT = ("inside",), ("inside", "paper", "coarse", "coarse_own")
+INSIDE, JOINT = ("inside",), ("inside", "coarse_paper", "coarse", "coarse_own")
 
 
 def spec(row: str, seed: int, net: str = "mlp", dataset: str = "mnist", **numbers: float | str) -> Spec:

@@ -111,7 +111,7 @@ def told(found: Estimate | None, unit: str = "points", factor: float = 100) -> s
 
 def shelf(place: str, *stores: Path) -> Runs:
     """The rows of a place as the ledger of the first paper reads them: coarse contours stand for the strong ones."""
-    renamed = {"paper": "paper", "strong": "coarse", "per_sample": "coarse_own"}
+    renamed = {"paper": "coarse_paper", "strong": "coarse", "per_sample": "coarse_own"}
     found = {}
     for name, rung in rows(place, *stores).items():
         seen = [
