@@ -69,7 +69,7 @@ def plane(
     drawn = [
         one
         for levels, ink in ((LINES[:2], DARK), (LINES[2:], LIGHT))
-        for one in lines(ax, contour, SHARE, levels, colors=ink, linestyles="solid", linewidths=linewidths)
+        for one in lines(ax, contour, SHARE, levels, halo=False, colors=ink, linestyles="solid", linewidths=linewidths)
     ]
     look = {"colors": CERTIFIED, "linestyles": "dashed", "linewidths": 2}
     safe = lines(ax, certified, "certified (%)", sure, **look) if certified else []
@@ -90,21 +90,23 @@ def percent(contour: Contour) -> np.ndarray:
     return 100 * np.array(contour.accuracy).T
 
 
-def filled(ax: Axes, contour: Contour, what: str, **style: object) -> ContourSet:
+def filled(ax: Axes, contour: Contour, what: str) -> ContourSet:
     """The accuracy as fill; `what` it is stands in the table of the figure's numbers."""
-    drawn = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL, **{"cmap": CALM, **style})
+    drawn = ax.contourf(contour.grid_x, contour.grid_w, percent(contour), FILL, cmap=CALM)
     keep(drawn, what, contour.grid_x, contour.grid_w, percent(contour))
     return drawn
 
 
-def lines(ax: Axes, contour: Contour, what: str, levels: Sequence[int], **style: object) -> list[ContourSet]:
+def lines(
+    ax: Axes, contour: Contour, what: str, levels: Sequence[int], *, halo: bool = True, **style: object
+) -> list[ContourSet]:
     """Lines at those levels that the accuracy crosses, still without labels: one set, or none."""
     values = percent(contour)
     crossed = [level for level in levels if values.min() < level < values.max()]
     if not crossed:
         return []
     drawn = ax.contour(contour.grid_x, contour.grid_w, values, crossed, **style)
-    if style.get("colors") not in (DARK, LIGHT):
+    if halo:
         drawn.set_path_effects(HALO)
     keep(drawn, what, contour.grid_x, contour.grid_w, values)
     return [drawn]

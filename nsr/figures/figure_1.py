@@ -89,13 +89,12 @@ def pair(left: Panel, right: Panel) -> Figure:
 
 
 def halves(contours: Mapping[str, Contour]) -> Figure:
-    """One plane with a line a method, up to which half of the images are still right; the best has the widest."""
+    """One plane with a line for each method up to which half of the images are still right."""
     figure, ((ax,),) = subplots(size=(6.0, 5.0))
     for k, (name, contour) in enumerate(contours.items()):
         style = look(name, k)
-        drawn = contour_lines(ax, contour, name, (HALF,), colors=style["color"], linestyles=[style["linestyle"]])
-        for one in drawn:
-            one.set_path_effects([])
+        drawn = {"colors": style["color"], "linestyles": [style["linestyle"]]}
+        if contour_lines(ax, contour, name, (HALF,), halo=False, **drawn):
             ax.plot([], [], **style | {"marker": ""}, label=name)
     last = next(reversed(contours.values()))
     ax.set(xlabel=RADIUS_X, ylabel=RADIUS_W[last.geometry], xlim=(0, None), ylim=(0, last.grid_w[-1]))

@@ -297,11 +297,12 @@ def orders(store: Path, names: Sequence[str] = tuple(SEARCHES)) -> list[Order]:
 
     Where all rows are searched, the trainings of ever more epochs belong to it.
     """
-    longer = [order for order in lengths() if _found(order.spec, ("auc",), store) is None]
     asked = {*names, *(SEARCHES[name].beta_of for name in names)}
     found = [searched(name, optimiser, store) for name in SEARCHES if name in asked for optimiser in OPTIMISERS]
     nexts = [search.order(point) for search in found if search for point in search.missing]
-    return [*nexts, *(longer if set(names) == set(SEARCHES) else ())]
+    if set(names) == set(SEARCHES):
+        nexts += [order for order in lengths() if _found(order.spec, ("auc",), store) is None]
+    return nexts
 
 
 def run(

@@ -175,3 +175,23 @@ def test_the_shipped_figure_is_small_and_the_same_each_time():
     once, again = (figure_1.interactive(shipped, kinds) for _ in range(2))
     assert once == again and len(once) < 150_000
     assert figure_1.interactive({}, kinds) == "<p>not measured</p>"
+
+
+def test_the_line_of_half_the_images_is_drawn_for_every_method_that_crosses_it(runs) -> None:
+    low = {"standard": tuple(run("standard", seed, paper=plane(0.4)) for seed in range(2))}
+    figure = figure_1.halves({**runs, **low}, "paper")
+    (ax,), (legend,) = figure.axes, figure.legends
+    crossing = [METHODS[name].title for name, group in runs.items() if group and name != "standard"]
+    assert [text.get_text() for text in legend.get_texts()] == crossing
+    on_the_line = [c.get_paths()[0].vertices for c in ax.collections]
+    heights = [0.9 + 1 / 100 if name != "at" else 0.8 for name, group in runs.items() if group and name != "standard"]
+    for height, line in zip(heights, on_the_line, strict=True):
+        x, w = line[0]
+        assert height * (1 - x / 0.4) * (1 - w / 0.02) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_certified_corner_is_hatched_where_half_of_the_images_are_certified(runs) -> None:
+    sure = {**runs, "at": tuple(run("at", s, paper=plane(0.8), tight=plane(0.9, (0.0, 0.05, 0.3))) for s in range(2))}
+    figure = figure_1.figure(sure)
+    hatched = [any(getattr(part, "hatches", [None])[0] for part in ax.collections) for ax in figure.axes[:6]]
+    assert hatched == [name == "at" for name in PANELS]
