@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import numpy as np
 from docutils import nodes
 from PIL import Image
@@ -27,6 +28,16 @@ def is_line_art(picture: Image.Image) -> bool:
     """Whether nearly all of a picture is white or pale grey."""
     darkest = np.asarray(picture.convert("RGB")).min(axis=2)
     return bool((darkest >= GROUND).mean() >= SHARE)
+
+
+def without_numbers(app: Sphinx, docname: str, source: list[str]) -> None:
+    """What MyST-NB reads of a notebook: all but the figures' CSV, a kind of output that it does not know."""
+    if app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = nbformat.reads(source[0], as_version=4)
+        for cell in notebook.cells:
+            for output in cell.get("outputs", ()):
+                output.get("data", {}).pop("text/csv", None)
+        source[0] = nbformat.writes(notebook)
 
 
 def downloads(app: Sphinx, doctree: nodes.document) -> None:
@@ -82,6 +93,7 @@ def _words(image: nodes.image) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("source-read", without_numbers)
     app.connect("doctree-read", downloads, priority=400)  # before Sphinx collects what can be downloaded
     app.connect("doctree-read", figures, priority=800)  # when Sphinx has collected the pictures
     return {"parallel_read_safe": True}

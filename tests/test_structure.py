@@ -259,14 +259,6 @@ def test_every_figure_of_a_chapter_has_a_caption_a_name_and_words_for_who_cannot
     assert not wrong
 
 
-def test_a_page_can_show_every_kind_of_output_of_its_chapter() -> None:
-    """The book is built without warnings of kinds that MyST-NB does not know, because of the figures' CSV."""
-    shown = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png", "text/csv"}
-    outputs = (output for _, cell in all_code_cells() for output in cell.outputs)
-    kinds = {kind for output in outputs for kind in output.get("data", {})}
-    assert {kind for kind in kinds if not kind.startswith("application/papermill.record/")} <= shown
-
-
 def test_every_figure_of_a_chapter_brings_its_numbers() -> None:
     for path in CHAPTERS:
         known = notebooks.figures(read(path))

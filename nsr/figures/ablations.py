@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from nsr.figures.style import ACCURACY, BLUE, ORANGE, Curves, legend, lines, subplots
+from nsr.figures.style import ACCURACY, BLUE, ORANGE, Curves, legend, lines, wrapped
 
 Rungs = Mapping[str, Sequence[float]]  # what a number was set to -> one AUC a seed
 Band = tuple[float, float]
@@ -20,10 +20,8 @@ def ladders(
 
     `across` says in words what the rungs of each ladder are.
     """
-    widths = [len(rungs) + 0.6 for rungs in panels.values()]
-    size = (max(7.2, 1.4 + 0.85 * sum(widths)), 3.6)  # the legend has to fit
-    figure, (axes,) = subplots(1, len(panels), size, width_ratios=widths, sharey=True)
-    for ax, (title, rungs) in zip(axes, panels.items(), strict=True):
+    figure, axes = wrapped(len(panels), 2, (2.9, 2.9), (0.5, 0.9), sharey=True)
+    for ax, (title, rungs) in zip(axes.flat, panels.items(), strict=False):
         reference, band = references[title]
         if not math.isnan(band[0]):  # with one seed nobody knows
             ax.axhspan(*band, color="0.88", zorder=0, label="one more seed of the reference (95 %)")
@@ -37,8 +35,9 @@ def ladders(
         ax.set_xticks(range(len(rungs)), [name.replace(" ", "\n") for name in rungs])
         ax.set(title=title, xlabel=across[title], xlim=(-0.6, len(rungs) - 0.4))
         ax.grid(axis="x", visible=False)
-    axes[0].set_ylabel(measure)
-    legend(figure, 3)
+    for row in axes:
+        row[0].set_ylabel(measure)
+    legend(figure, 2)
     return figure
 
 

@@ -12,14 +12,15 @@ from nsr.figures.style import (
     ACCURACY,
     BLUE,
     PALETTE,
-    RADIUS_W,
     RADIUS_X,
     STYLES,
+    WIDEST,
     Curves,
     curves,
     heat,
     legend,
     lines,
+    outer,
     rows,
     spans,
     subplots,
@@ -81,14 +82,14 @@ def trajectory(times: Sequence[int], loss: Curves, accuracy: Curves, edges: Mapp
 def images(clean: Tensor, attacked: Mapping[str, Tensor], predictions: Mapping[str, Tensor], y: Tensor) -> Figure:
     """Inputs [n, h * h] above their perturbations, a row an attack; the predictions [n] stand over every image."""
     side, widest = isqrt(clean.shape[1]), max(float((x_hat - clean).abs().max()) for x_hat in attacked.values())
-    figure, rows = subplots(1 + len(attacked), len(clean), (7.2, 1.75 * (1 + len(attacked))))
+    figure, rows = subplots(1 + len(attacked), len(clean), (WIDEST, 1.6 * (1 + len(attacked))))
     for ax, x, label in zip(rows[0], clean, y.tolist(), strict=True):
         ax.imshow(x.reshape(side, side), vmin=0, vmax=1, cmap="gray_r")
         ax.set_title(f"label {label}")
     for row, (name, x_hat) in zip(rows[1:], attacked.items(), strict=True):
         for ax, d, found, label in zip(row, x_hat - clean, predictions[name].tolist(), y.tolist(), strict=True):
             shown = ax.imshow(d.reshape(side, side), vmin=-widest, vmax=widest, cmap="PuOr")
-            ax.set_title(f"answer {found}" + (" (right)" if found == label else ""))
+            ax.set_title(f"answer {found}\n" + ("right" if found == label else "wrong"))
         row[0].set_ylabel(name)
     rows[0][0].set_ylabel("clean")
     for ax in rows.flat:
@@ -114,17 +115,15 @@ def movement(moved: Mapping[str, Sequence[Tensor]], bins: int = 21) -> Figure:
 
 
 def gap(grid_x: Sequence[float], grid_w: Sequence[float], paper: Tensor, found: Tensor) -> Figure:
-    """Two accuracies [len(grid_x), len(grid_w)] as maps and, right, how many points the second lies below the first."""
-    figure, (axes,) = subplots(1, 3, (8.6, 3.5), sharey=True)
+    """Two accuracies [len(grid_x), len(grid_w)] as maps and, last, how many points the second lies below the first."""
+    figure, axes = wrapped(3, 3, (2.9, 2.8), (0.5, 0.3), sharey=True)
     less = 100 * (paper - found)
-    for ax, name, share in zip(axes, ("paper's attack (%)", "strong (%)"), (paper, found), strict=False):
+    for ax, name, share in zip(axes.flat, ("paper's attack (%)", "strong (%)"), (paper, found), strict=False):
         heat(ax, 100 * share, grid_x, grid_w, (0, 100))
         ax.set_title(name)
-    heat(axes[2], less, grid_x, grid_w, (min(0.0, float(less.min())), max(1.0, float(less.max()))), ".1f")
-    axes[2].set_title("paper - strong (points)")
-    for ax in axes:
-        ax.set_xlabel(RADIUS_X)
-    axes[0].set_ylabel(f"weight radius {RADIUS_W['absolute']}")
+    heat(axes.flat[2], less, grid_x, grid_w, (min(0.0, float(less.min())), max(1.0, float(less.max()))), ".1f")
+    axes.flat[2].set_title("paper - strong (points)")
+    outer(axes, 3, "absolute")
     return figure
 
 

@@ -59,26 +59,25 @@ def certified_accuracy(
 ) -> Figure:
     """What is broken, what is safe, what is open.
 
-    Left: attacked accuracy over the plane of radii as fill, and the line of each method on which half of the inputs
-    are still right. Right: accuracies along `line`, the plane's diagonal of radii (eps_x, eps_w), by method.
+    Above: attacked accuracy over the plane of radii as fill, and the line of each method on which half of the inputs
+    are still right. Below: accuracies along `line`, the plane's diagonal of radii (eps_x, eps_w), by method.
     """
-    figure, ((left, right),) = style.subplots(1, 2, (9.4, 4.3), width_ratios=(1.12, 1))
-    fill = _plane(left, attacked, certified)
-    diagonal = left.plot(*zip(*line, strict=True), color="black", linewidth=1.2, linestyle=(0, (1, 2)))
+    figure, ((above,), (below,)) = style.subplots(2, 1, (6.2, 8.6), height_ratios=(1.1, 1))
+    fill = _plane(above, attacked, certified)
+    diagonal = above.plot(*zip(*line, strict=True), color="black", linewidth=1.2, linestyle=(0, (1, 2)))
     plt.setp(diagonal, path_effects=[patheffects.withStroke(linewidth=2.4, foreground="white", alpha=0.6)])
-    figure.colorbar(fill, ax=left, label="attacked accuracy (%)", ticks=TICKS, pad=0.02)
+    figure.colorbar(fill, ax=above, label="attacked accuracy (%)", ticks=TICKS, pad=0.02)
     radii = [eps_x for eps_x, _ in line]
     for method, share in shares.items():
         look = dict(zip(("label", "color", "linestyle", "linewidth", "marker"), LOOKS[method], strict=True))
         look |= {"markevery": 3, "markersize": 5, "zorder": 4 if method == PRINTED else 3}
-        right.plot(radii, 100 * np.array(share), **look)
+        below.plot(radii, 100 * np.array(share), **look)
     safe, open_to = (100 * np.array(shares[method]) for method in ("tight", ATTACKED))
-    right.fill_between(radii, safe, open_to, color="0.9", zorder=0, label="not decided")
-    right.set(
-        xscale="log", xlabel=f"input radius {style.RADIUS_X},\n{_slope(line)}", ylabel="test images (%)", ylim=(-2, 102)
-    )
-    right.set_title("Along the dotted line")
-    style.legend(figure, 4)
+    below.fill_between(radii, safe, open_to, color="0.9", zorder=0, label="not decided")
+    words = f"input radius {style.RADIUS_X}, {_slope(line)}"
+    below.set(xscale="log", xlabel=words, ylabel="test images (%)", ylim=(-2, 102))
+    below.set_title("Along the dotted line")
+    style.legend(figure, 3)
     return figure
 
 

@@ -33,7 +33,7 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
     """
     parts = [(claim, what, places) for claim, found in drawn.items() for what, places in found.items()]
     settings = list(dict.fromkeys(place for _, _, places in parts for place in places))
-    figure, ((ax,),) = subplots(size=(6.4, 1.2 + ROW * max(len(parts), 1) + 0.2 * len(settings)))
+    figure, ((ax,),) = subplots(size=(6.4, 1.2 + ROW * max(len(parts), 1) + 0.23 * len(settings)))
     for k, place in enumerate(settings):
         color, marker = PALETTE[k % len(PALETTE)], MARKERS[(k + k // len(PALETTE)) % len(MARKERS)]
         for at, (_, _, places) in enumerate(parts):
@@ -54,7 +54,7 @@ def differences(drawn: Drawn, bands: Mapping[str, tuple[float, float]] | None = 
     rows(ax, ["\n".join(wrap(f"{claim}  {what}", LONGEST)) for claim, what, _ in parts])
     ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel("difference (points, C5a, C5b: %)\nas claimed right of 0 or in the band")
-    legend(figure, 2)
+    legend(figure, 1)
     return figure
 
 

@@ -148,7 +148,7 @@ def beside(ladders: Mapping[str, tuple[str, Courses]], shares: Sequence[str] = (
     The quantities named in `shares` have an axis in %.
     """
     quantities = list(next(iter(ladders.values()))[1])
-    size = (0.4 + 2.35 * len(ladders), 0.5 + 1.75 * len(quantities))
+    size = (min(style.WIDEST, 0.4 + 2.35 * len(ladders)), 0.5 + 1.75 * len(quantities))
     figure, axes = style.subplots(len(quantities), len(ladders), size, sharey="row", sharex="col")
     for k, (column, (name, (radius, named))) in enumerate(zip(axes.T, ladders.items(), strict=True)):
         for ax, quantity in zip(column, quantities, strict=True):
@@ -166,15 +166,15 @@ def beside(ladders: Mapping[str, tuple[str, Courses]], shares: Sequence[str] = (
 def matrix(cells: Mapping[str, Mapping[str, tuple[str, str]]]) -> Figure:
     """Claim -> what is attacked -> (outcome, the number that tells): a cell each, named by sign and word."""
     columns = list(dict.fromkeys(name for found in cells.values() for name in found))
-    figure, ((ax,),) = style.subplots(size=(2.1 + 1.7 * len(columns), 0.7 + 0.7 * len(cells)))
+    figure, ((ax,),) = style.subplots(size=(min(style.WIDEST, 2.1 + 1.7 * len(columns)), 0.7 + 0.85 * len(cells)))
     for row, found in enumerate(cells.values()):
         for column, name in enumerate(columns):
             outcome, number = found.get(name, ("not measured", ""))
             colour, sign = OUTCOMES[outcome]
             place = ((column - 0.48, column + 0.48), row - 0.45, row + 0.45)
             ax.fill_between(*place, facecolor=colour, edgecolor="0.4", linewidth=0.8)
-            ax.text(column, row - 0.14, f"{sign} {outcome}", ha="center", va="center", fontsize=10)
-            ax.text(column, row + 0.22, number, ha="center", va="center", fontsize=8)
+            ax.text(column, row - 0.22, f"{sign} {outcome}", ha="center", va="center", fontsize=8)
+            ax.text(column, row + 0.18, number.replace(" [", "\n["), ha="center", va="center", fontsize=8)
     ax.set_xticks(range(len(columns)), columns)
     ax.xaxis.tick_top()
     ax.set_xlim(-0.5, len(columns) - 0.5)

@@ -109,7 +109,7 @@ def geometries(panels: Mapping[str, Mapping[str, Interval]]) -> Figure:
 
 def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
     """The place of every method in each ranking, joined by lines; bars are the places that the seeds leave open."""
-    figure, ((ax,),) = subplots(size=(7.4, 4.8))
+    figure, ((ax,),) = subplots(size=(WIDEST, 4.8))
     names = list(dict.fromkeys(n for found in columns.values() for n in sorted(found, key=lambda n: found[n].place)))
     for number, name in enumerate(names):
         seen = look(name, number)
@@ -125,7 +125,7 @@ def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
             ax.text(edge + at, place.place, name, ha=side, va="center", fontsize=9)
     ax.set_xticks(range(len(columns)), [*columns])
     ax.set_yticks(range(1, len(names) + 1))
-    ax.set(ylabel="place (1: largest AUC)", xlim=(-0.75, len(columns) - 0.25))
+    ax.set(ylabel="place (1: largest AUC)", xlim=(-0.95, len(columns) - 0.05))
     ax.invert_yaxis()
     ax.grid(axis="x", visible=False)
     return figure
