@@ -22,7 +22,9 @@ from nsr.figures.style import PALETTE
 
 RADIUS_X = "ε<sub>x</sub>"
 RADIUS_W = {"absolute": ("ε<sub>w</sub>", "unit of W"), "relative": ("r", "share of mean |W<sup>m</sup>|")}
-INSTEAD = "The image above stands for this figure here. In the built book, with JavaScript, the numbers under the pointer are shown."
+INSTEAD = (
+    "The image above stands for this figure. In the built book, with JavaScript, it shows the number you point at."
+)
 LINE = {"showscale": False, "hoverinfo": "skip", "showlegend": False}
 NO_FILL = {"coloring": "none"}
 CLEAR, GRID, BAND = "rgba(0, 0, 0, 0)", "rgba(128, 128, 128, 0.25)", "rgba(128, 128, 128, 0.3)"
