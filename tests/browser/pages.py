@@ -124,6 +124,12 @@ def test_no_page_is_heavy_before_its_images() -> None:
     assert [page for page in PAGES if (HTML / page).stat().st_size >= HEAVIEST] == []
 
 
+def test_a_page_can_be_read_before_its_icons_are_there() -> None:
+    for page in PAGES:
+        (icons,) = re.findall(r"<script[^>]*fontawesome[^>]*>", (HTML / page).read_text())
+        assert " defer " in icons, page
+
+
 def test_nothing_is_fetched_from_outside(opened: Opened) -> None:
     assert opened.outside == []
 
