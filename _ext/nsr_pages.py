@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import plotly
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -51,15 +49,6 @@ def no_launch_stub(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Drop the settings of live kernels that sphinx-thebe puts on every page: no button of ours starts one."""
     for node in [node for node in doctree.findall(nodes.raw) if "x-thebe-config" in node.astext()]:
         node.parent.remove(node)
-
-
-def bring_plotly(app: Sphinx, error: Exception | None) -> None:
-    """Put the script of the installed plotly beside the book's own, which loads it from there.
-
-    After the build: Jupyter Book would put every script that lies in `_static` before it on every page.
-    """
-    if error is None and app.builder.format == "html":
-        shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", Path(app.outdir, "_static"))
 
 
 def bring_networks(app: Sphinx, error: Exception | None) -> None:
@@ -214,7 +203,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_written)
     app.connect("html-page-context", quiet_page, priority=900)
     app.connect("doctree-resolved", no_launch_stub, priority=900)  # behind sphinx-thebe
-    app.connect("build-finished", bring_plotly)
     app.connect("build-finished", bring_networks)
     app.add_directive("choices", Choices)
     app.add_directive("paper-tags", PaperTags)

@@ -126,7 +126,7 @@
     if (!seen.some((one) => one.isIntersecting)) return;
     near.disconnect();
     const onload = () => document.querySelectorAll("div.nsr-plot").forEach(fill);
-    document.head.append(make("script", { src: new URL("plotly.min.js", folder), onload }));
+    document.head.append(make("script", { src: new URL("../plotly/plotly-cartesian.min.js", folder), onload }));
   }, { rootMargin: "100%" });
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("div.nsr-plot").forEach((place) => near.observe(place));

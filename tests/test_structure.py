@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import plotly
 import pytest
 import typer
 import yaml
@@ -296,6 +297,14 @@ def test_constraints_pin_every_direct_dependency_to_a_release_that_it_allows() -
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
+def test_the_book_s_plotly_is_a_part_of_the_one_that_writes_its_figures() -> None:
+    """Its contours and lines, at a third of the size."""
+    whole = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    part = VENDORED / "plotly" / "plotly-cartesian.min.js"
+    versions = [re.search(r" v([\d.]+)$", file.read_text()[:200], re.MULTILINE) for file in (whole, part)]
+    assert all(versions) and versions[0][1] == versions[1][1]
+
+
 def test_constraints_hold_no_accelerator_packages() -> None:
     assert not [name for name in pinned() if name.startswith(("nvidia-", "cuda-", "triton"))]
 
@@ -332,7 +341,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_the_tree_is_small() -> None:
     sizes = {path: path.stat().st_size for path in our_files()}
     assert not [path for path, size in sizes.items() if size > 10 * MiB]
-    assert sum(sizes.values()) < 60 * MiB
+    assert sum(sizes.values()) < 76 * MiB
 
 
 def test_no_file_holds_a_path_of_somebodys_machine() -> None:

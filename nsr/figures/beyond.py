@@ -1,4 +1,4 @@
-"""The figures of chapter 11: ten methods on the same axes, how min-max training goes, what is certified."""
+"""The figures of chapter 11: eleven methods on the same axes, how min-max training goes, what is certified."""
 
 from __future__ import annotations
 

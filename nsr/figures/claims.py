@@ -83,7 +83,7 @@ def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
             ax.text(left + 0.5, at, words, ha="center", va="center", fontsize=8, linespacing=0.95, color="black")
     rows(ax, list(found))
     ax.set_xlim(-0.5, len(columns) - 0.5)
-    ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 12)) for column in columns], fontsize=8)
+    ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 13)) for column in columns], fontsize=8)
     ax.xaxis.tick_top()
     ax.grid(visible=False)
     return figure

@@ -33,7 +33,7 @@ ACCURACY = "accuracy under attack (%)"
 Look = dict[str, object]  # colour, marker and linestyle as `Axes.plot` takes them
 Curves = Mapping[str, ArrayLike]  # name -> heights, one for each place on the axis
 
-# Seven colours show on white: the last three rows share theirs with a row of another family and differ by marker and
+# Seven colours show on white: the last four rows share theirs with a row of another family and differ by marker and
 # line. No marker is hollow: what that says is for each figure to choose.
 _ROWS = {
     "standard": (BLACK, "o", "-"),
@@ -43,6 +43,7 @@ _ROWS = {
     "at_beta_high": (GREEN, "v", ":"),
     "jiwp": (ORANGE, "X", (0, (5, 1))),
     "joint_at": (PINK, "P", "-"),
+    "joint_at_own": (PINK, "p", "--"),
     "interval": (BLACK, "*", (0, (1, 1))),
     "awp": (ORANGE, "<", (0, (3, 1, 1, 1))),
     "trades": (AMBER, ">", "-."),

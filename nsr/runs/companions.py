@@ -16,7 +16,6 @@ from nsr import paths
 from nsr.runs.specification import Spec
 from nsr.runs.store import adopt, is_run, load
 from nsr.runs.sweep import Order
-from nsr.training import PANELS
 
 SEEDS = range(3)
 # The rate is that of 0.1 and 0.2 with the larger validation accuracy, of Standard, AT and Joint AT alike (seed 100).
@@ -55,7 +54,17 @@ EQUAL = {
 # of the convolutional network, whose singular values are not cut, and on which no bound is a term of the loss
 OF_KERNELS: dict[str, tuple[float, ...]] = {"norm decay, l_inf": (0.03, 0.3), "weight decay": (0.001, 0.007)}
 
-ROWS = (*PANELS, "joint_at", "trades")  # with the radii and weights of terms that the table of methods has
+# rows of the table of methods with their radii and weights of terms: those that the first search of the book had chosen
+ROWS: dict[str, Numbers] = {
+    "standard": {},
+    "weight_perturb": {"beta": 0.03},
+    "at": {"attack_x": 0.1},
+    "at_beta_low": {"attack_x": 0.1, "beta": 0.003},
+    "at_beta_high": {"attack_x": 0.1, "beta": 0.03},
+    "jiwp": {"alpha": 0.001, "beta": 0.03},
+    "joint_at": {"attack_x": 0.1, "attack_w": 0.01},
+    "trades": {"attack_x": 0.1, "trades": 3.0},
+}
 DECIDED = ("standard", "at", "joint_at")  # those of them that the convolutional network is trained by
 
 PLACES: dict[str, dict[str, str]] = {  # the data sets and networks that there are runs of
@@ -68,7 +77,7 @@ INSIDE, JOINT = ("inside",), ("inside", "paper", "coarse", "coarse_own")
 
 def spec(row: str, seed: int, net: str = "mlp", dataset: str = "mnist", **numbers: float | str) -> Spec:
     """A run of a row of the table on the common terms."""
-    return nsr.runs.spec(row, seed, dataset=dataset, net=net, **{**TERMS, **numbers})
+    return nsr.runs.spec(row, seed, dataset=dataset, net=net, **{**TERMS, **ROWS[row], **numbers})
 
 
 def rungs(ladder: Ladder, seed: int, **where: str) -> dict[float, Spec]:

@@ -124,6 +124,9 @@ MEASUREMENTS: dict[str, Measurement] = {
     "exact": Measurement(TRUTH, method="exact", seconds=3.0),
     "tight": Measurement(TRUTH, method="tight"),
     "own": Measurement(TRUTH, OWN, images_per_W=1),
+    # the same on more images, of the rows with the most to prove
+    "exact_many": Measurement(replace(SMALL, images=200), method="exact", seconds=3.0),
+    "own_many": Measurement(replace(SMALL, images=200), OWN, images_per_W=1),
     "small": Measurement(SMALL, STRONG),
     "full": Measurement(FULL, PAPER),
     "quick": Measurement(Protocol((0.0, 0.1, 0.2), (0.0, 0.003, 0.006), (0.0, 0.03, 0.06), images=200), PAPER),

@@ -8,17 +8,11 @@ One number moves at a time, so a trade of one for another that stays above the f
 Every candidate is trained once, for half as many epochs as the runs, from one seed that no reported run uses. Of
 those that classify at least `FLOOR` of the validation images the one with the largest joint AUC on validation images
 wins, under a brief attack that does not see the network's scale. A row made for certificates is chosen by its
-certified AUC, a row trained against weights of each image's own by its AUC under such weights. Test images are never
-looked at.
+certified AUC, a row trained against weights of each image's own by its AUC under such weights, and the undefended row
+by clean accuracy. Test images are never looked at.
 
 How many epochs the runs have is measured beside it: `settled`. Which of the two optimisers is the main one is one
-choice for all rows: `main_optimiser`. The record holds both.
-
-A record states the procedure that it was made by. Until this search has been run, `data/tuning.json` is that of an
-earlier one with the same rule and a list of candidates for each row. The rule was fixed first, the list was not: after
-validation results of the first ones, the setting that won for `at` was added to AT+beta, to `joint_at` a smaller input
-radius, to `jiwp` a higher rate, and the lists of `interval`, `awp` and `trades` were replaced before any candidate of
-theirs had been measured.
+choice for all rows: `main_optimiser`. The record holds both, and what combinations come to that no row has: `beside`.
 """
 
 from __future__ import annotations
@@ -49,6 +43,18 @@ LENGTHS = (4, 8, 16, 32)  # epochs; of the last it is only asked whether it is b
 STEADY = 0.01  # what doubling the epochs may still bring
 TRAINED_LONG = {"standard": {}, "at": {"attack_x": 0.1}, "joint_at": {"attack_x": 0.1, "attack_w": 0.01}}
 LONG_RATES = {"sgd": 0.2, "adam": 0.01}
+# one ingredient more on rows that were found best: no ladder of theirs leads there
+_BOUND, _CERTIFIED = {"beta": 0.03, "xi_w": 0.002}, {"certified": 0.25, "xi_x": 0.05, "xi_w": 0.0005}
+BESIDE: tuple[tuple[str, dict[str, float]], ...] = (
+    *(
+        (row, more)
+        for row in ("joint_at", "joint_at_own")
+        for more in ({"attack_steps": 10}, {"trades": 1.0}, _BOUND, _CERTIFIED)
+    ),
+    ("joint_at", {"awp": 0.02}),
+    ("interval", {"certified": 0.75}),
+    ("interval", {"attack_x": 0.15, "attack_w": 0.005}),
+)
 TABLE = paths.DATA / "tuning.json"
 CODE = tuple(dict.fromkeys((*TRAINING, *ATTACKING, *CERTIFYING)))  # what decides a candidate's numbers
 COLLAPSED, TAKEN = "collapsed.json", "taken.json"  # notes in the place of a run
@@ -66,26 +72,26 @@ class Search:
 
     free: Mapping[str, Free] = field(default_factory=dict)
     by: str = "auc"
-    row: str = ""  # of METHODS, where it has another name there
-    fixed: Mapping[str, float] = field(default_factory=dict)  # what makes it another row than that one
+    starts: Mapping[str, float] = field(default_factory=dict)  # other rates to start at than those of `OPTIMISERS`
     beta_of: str = ""  # a row: beta is a tenth of what was best there, so the search waits for that row's
 
     @property
     def measured(self) -> tuple[str, ...]:
         """What is found of each candidate, whatever it is chosen by."""
-        return tuple(dict.fromkeys(("auc", "certified", self.by)))
+        return tuple(what for what in dict.fromkeys(("auc", "certified", self.by)) if what in WHAT)
 
 
-# One search a row of METHODS; and joint_at_own, which is no row there yet: joint_at with images_per_W=1.
+# One search a row of METHODS.
 SEARCHES: dict[str, Search] = {
-    "standard": Search(),
+    # what an undefended network is trained for, and smaller rates for it
+    "standard": Search(by="clean", starts={"sgd": 0.1, "adam": 0.005}),
     "weight_perturb": Search({"beta": Free(_WEIGHTS, 0.03)}),
     "at": Search({"attack_x": Free(_RADII, 0.1, always=(0.05, 0.1, 0.15, 0.2, 0.3))}),
     "at_beta_low": Search(_AT, beta_of="at_beta_high"),
     "at_beta_high": Search({**_AT, "beta": Free(_WEIGHTS, 0.03)}),
     "jiwp": Search({"alpha": Free(_WEIGHTS, 0.001), "beta": Free(_WEIGHTS, 0.03)}),
     "joint_at": Search({**_AT, "attack_w": Free(_RATES, 0.01)}),
-    "joint_at_own": Search({**_AT, "attack_w": Free(_RATES, 0.005)}, "own", "joint_at", {"images_per_W": 1}),
+    "joint_at_own": Search({**_AT, "attack_w": Free(_RATES, 0.005)}, "own"),
     "interval": Search({"xi_x": Free(_RADII, 0.05), "xi_w": Free(_RATES, 0.001)}, "certified"),
     "awp": Search({**_AT, "awp": Free(_RATES, 0.02)}),
     "trades": Search({**_AT, "trades": Free(_WEIGHTS, 3.0)}),
@@ -98,7 +104,8 @@ SEARCHES: dict[str, Search] = {
 def worth(found: Found, by: str, lr: float) -> tuple[int, float]:
     """How good a candidate is: the larger, the better.
 
-    One that is accurate enough is worth its AUC, and more than any other. Of two others the more accurate is better.
+    One that is accurate enough is worth what the row is chosen by, and more than any other. Of two others the more
+    accurate is better.
     One that collapsed is the worst; of two such the slower is better, so that the climb walks to where nets train.
     """
     if found["clean"] is None:
@@ -131,6 +138,7 @@ def procedure() -> dict[str, Any]:
         "batch": BATCH,
         "clip": CLIP,
         "least clean accuracy": FLOOR,
+        "by clean accuracy": [name for name, search in SEARCHES.items() if search.by == "clean"],
         "by certificates": [name for name, search in SEARCHES.items() if search.by == "certified"],
         "by weights of each image's own": [name for name, search in SEARCHES.items() if search.by == "own"],
         "most rungs from a start": REACH,
@@ -154,7 +162,7 @@ def _long(name: str, optimiser: str, epochs: int) -> Spec:
 def _of_lengths(store: Path) -> list[dict[str, Any]]:
     """What each of them has come to, of those that this store has."""
     return [
-        {"method": order.spec.name, "optimiser": method.optimiser, "epochs": method.epochs, **found}
+        {"method": order.spec.name, "optimiser": method.optimiser, "lr": method.lr, "epochs": method.epochs, **found}
         for order in lengths()
         if (method := order.spec.method) and (found := _found(order.spec, ("auc",), store))
     ]
@@ -166,6 +174,27 @@ def _settled(records: Sequence[Mapping[str, Any]]) -> int | None:
     for record in records:
         aucs.setdefault(record["epochs"], []).append(record["auc"])
     return settled(aucs) if len(records) == len(lengths()) else None
+
+
+# combinations ------------------------------------------------------------------------------------------------------
+
+
+def beside() -> list[Order]:
+    """The rows of `BESIDE` at the numbers of the table of methods, trained as long as candidates are."""
+    return [Order(_with(row, more), tuple(WHAT.values())) for row, more in BESIDE]
+
+
+def _with(row: str, more: Mapping[str, float]) -> Spec:
+    return nsr.runs.spec(row, SEED, epochs=EPOCHS, **more)
+
+
+def _of_beside(store: Path) -> list[dict[str, Any]]:
+    """What each of them has come to, of those that this store has."""
+    return [
+        {"method": row, "with": more, **found}
+        for (row, more), order in zip(BESIDE, beside(), strict=True)
+        if (found := _found(order.spec, tuple(WHAT), store))
+    ]
 
 
 # the search, as far as a store has it -------------------------------------------------------------------------------
@@ -210,14 +239,14 @@ class Searched:
 def _spec(name: str, numbers: Mapping[str, float | str]) -> Spec:
     """The run of a candidate of this search, or of one that is trained longer."""
     common = {"epochs": EPOCHS, "batch": BATCH, "clip": CLIP}
-    return nsr.runs.spec(SEARCHES[name].row or name, SEED, **{**common, **numbers})
+    return nsr.runs.spec(name, SEED, **{**common, **numbers})
 
 
 def searched(name: str, optimiser: str, store: Path) -> Searched | None:
     """The search as far as this store has its candidates; None where it waits for that of another row."""
     search = SEARCHES[name]
-    climb = Climb({"lr": Free(_RATES, OPTIMISERS[optimiser]), **search.free})
-    fixed = dict(search.fixed)
+    climb = Climb({"lr": Free(_RATES, search.starts.get(optimiser, OPTIMISERS[optimiser])), **search.free})
+    fixed = {}
     if search.beta_of:
         other = searched(search.beta_of, optimiser, store)
         if other is None or other.best is None:
@@ -242,7 +271,8 @@ def _found(spec: Spec, measured: Sequence[str], store: Path) -> Found | None:
     if run is None and _has_collapsed(spec, store):
         return dict.fromkeys(("clean", *measured))
     if run is None:
-        return _noted(store / spec.folder / TAKEN, CODE).get("found")
+        taken = _noted(store / spec.folder / TAKEN, CODE).get("found", {})
+        return taken if {"clean", *measured} <= taken.keys() else None
     if run.stale or not {WHAT[what] for what in measured} <= set(run.contours):
         return None
     return {
@@ -277,16 +307,21 @@ def take(path: Path, store: Path) -> int:
     known = parsed(path) if path.exists() else {}
     if known.get("procedure") != procedure() or known.get("code") != code_at_first_use(CODE, paths.PACKAGE):
         return 0
+    # a candidate may have been one of these as well, of which more is known: it comes last
+    for length in known["lengths"]:
+        found = {what: length[what] for what in ("clean", "auc")}
+        folder = store / _long(length["method"], length["optimiser"], length["epochs"]).folder
+        write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
+    for tried in known["beside"]:
+        found = {what: tried[what] for what in ("clean", *WHAT)}
+        folder = store / _with(tried["method"], tried["with"]).folder
+        write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
     for candidate in known["candidates"]:
         search = SEARCHES[candidate["method"]]
         found = {what: candidate[what] for what in ("clean", *search.measured)}
         folder = store / _spec(candidate["method"], candidate["numbers"]).folder
         write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
-    for length in known["lengths"]:
-        found = {what: length[what] for what in ("clean", "auc")}
-        folder = store / _long(length["method"], length["optimiser"], length["epochs"]).folder
-        write_whole(folder / TAKEN, as_json({"found": found, "code": known["code"]}))
-    return len(known["candidates"]) + len(known["lengths"])
+    return sum(len(known[part]) for part in ("candidates", "lengths", "beside"))
 
 
 # to go on -----------------------------------------------------------------------------------------------------------
@@ -295,13 +330,14 @@ def take(path: Path, store: Path) -> int:
 def orders(store: Path, names: Sequence[str] = tuple(SEARCHES)) -> list[Order]:
     """The next round of the searches of these rows, and of those they wait for: every candidate that one lacks.
 
-    Where all rows are searched, the trainings of ever more epochs belong to it.
+    Where all rows are searched, the trainings of ever more epochs and the combinations beside belong to it.
     """
     asked = {*names, *(SEARCHES[name].beta_of for name in names)}
     found = [searched(name, optimiser, store) for name in SEARCHES if name in asked for optimiser in OPTIMISERS]
     nexts = [search.order(point) for search in found if search for point in search.missing]
     if set(names) == set(SEARCHES):
         nexts += [order for order in lengths() if _found(order.spec, ("auc",), store) is None]
+        nexts += [order for order in beside() if _found(order.spec, tuple(WHAT), store) is None]
     return nexts
 
 
@@ -353,6 +389,7 @@ def record(store: Path) -> dict[str, Any]:
         "procedure": procedure(),
         "lengths": longer,
         "epochs that are enough": _settled(longer),
+        "beside": _of_beside(store),
         "code": code_at_first_use(CODE, paths.PACKAGE),
         "main optimiser": main_optimiser(_aucs(found)) if whole else None,
         "searches": [_end(*pair, search) for pair, search in found.items()],
@@ -393,24 +430,32 @@ def write(store: Path, path: Path = TABLE) -> dict[str, Any]:
     return found
 
 
-def recorded(path: Path = TABLE) -> list[dict[str, Any]]:
-    """The candidates as the search has left them, one record each."""
-    return json.loads(path.read_text())["candidates"]
+def recorded(part: str = "candidates", path: Path = TABLE) -> list[dict[str, Any]]:
+    """The candidates as the search has left them, one record each; or its "lengths", or what was tried "beside"."""
+    return json.loads(path.read_text())[part]
 
 
 def chosen(path: Path = TABLE, optimiser: str | None = None) -> dict[str, Method]:
     """The table of methods as the recorded choice has it: by the main optimiser, or by the one that is named."""
     known = json.loads(path.read_text())
-    optimiser = optimiser or known.get("main optimiser")
-    if optimiser is None and "searches" in known:  # a record of the first procedure has one choice a row
+    if known["main optimiser"] is None and optimiser is None:
         raise ValueError(f"{path}: the search has not ended, so it has no main optimiser yet; nsr tune goes on with it")
-    common = {name: known["procedure"][name] for name in ("batch", "clip") if name in known["procedure"]}
+    optimiser, common = optimiser or known["main optimiser"], {n: known["procedure"][n] for n in ("batch", "clip")}
     return {
-        r["method"]: replace(_row(r["method"]), **common, **r["numbers"])
+        r["method"]: replace(METHODS[r["method"]], **common, **r["numbers"])
         for r in known["candidates"]
-        if r["chosen"] and optimiser in (None, r["numbers"]["optimiser"])
+        if r["chosen"] and r["numbers"]["optimiser"] == optimiser
     }
 
 
-def _row(name: str) -> Method:
-    return METHODS[name] if name in METHODS else METHODS[SEARCHES[name].row]
+def other_optimiser(path: Path = TABLE) -> str:
+    """The one that the table of methods is not trained by."""
+    main = json.loads(path.read_text())["main optimiser"]
+    return next(optimiser for optimiser in OPTIMISERS if optimiser != main)
+
+
+def by_the_other(name: str, path: Path = TABLE) -> dict[str, float | str]:
+    """The numbers that the search chose for a row by the other optimiser."""
+    other, known = other_optimiser(path), recorded(path=path)
+    (found,) = (r for r in known if r["chosen"] and (r["method"], r["numbers"]["optimiser"]) == (name, other))
+    return found["numbers"]

@@ -21,6 +21,7 @@ from nsr.training import METHODS
 Rung = Mapping[int, Run]  # by seed
 Ladder = Mapping[float, Rung]  # by strength or radius; 0 is Standard
 Read = Callable[[Run], float]
+DIFFERS = "differs"  # between places
 
 TITLES = {name: METHODS[name].title for name in companions.ROWS}
 
@@ -133,12 +134,15 @@ def elsewhere(shelves: Mapping[str, Runs], kind: str, rules: claims.Rules) -> di
     return found
 
 
-def carried(found: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list[str]]:
-    """The tests that come out alike in all places where they are measured, two at least, and those that do not.
+def carried(found: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """The tests that are measured in two places at least, by what they come to in all of them; DIFFERS if that differs.
 
-    >>> carried({"C1": {"here": "holds", "there": "holds"}, "C2": {"here": "holds"}})
-    (['C1'], [])
+    >>> carried({"C1": {"here": HOLDS, "there": HOLDS}, "C2": {"here": HOLDS}, "C3": {"here": HOLDS, "there": FAILS}})
+    {'holds': ['C1'], 'differs': ['C3']}
     """
-    several = {test: set(outcomes.values()) for test, outcomes in found.items() if len(outcomes) > 1}
-    alike = [test for test, outcomes in several.items() if len(outcomes) == 1]
-    return alike, [test for test in several if test not in alike]
+    by_outcome: dict[str, list[str]] = {}
+    for test, outcomes in found.items():
+        if len(outcomes) > 1:
+            one, *others = {*outcomes.values()}
+            by_outcome.setdefault(DIFFERS if others else one, []).append(test)
+    return by_outcome

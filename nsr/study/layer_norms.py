@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nsr.runs import Run
+from nsr.runs import Run, tuning
 from nsr.runs.companions import EQUAL, STRENGTHS
 from nsr.study import companions
+from nsr.study.claims.numbers import OTHER, TITLES
 from nsr.study.claims.verdict import FAILS, HOLDS, UNKNOWN, Case, Row, Rules
 from nsr.study.companions import Ladder, Rung, accuracy, more, of_contour
 from nsr.study.norm_claims import INPUTS, INPUTS_OF_ROWS, NORMS, RULES, Measured, best, mean_log_ratio
@@ -27,7 +28,6 @@ from nsr.training import METHODS
 
 CLEAN, ATTACKED = "clean accuracy", "accuracy, inputs attacked"
 MEASURES = {"inputs alone": attrgetter("mean_x"), "weights alone": attrgetter("mean_w"), "joint AUC": attrgetter("auc")}
-OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 OF_MATRICES = {"linf": dense_norms.linf, "l1": dense_norms.l1, "spectral": dense_norms.spectral}
 KINDS = {  # of contours in which our own question is asked
     "coarse": "one weight set for all images",
@@ -106,8 +106,8 @@ def _logs(first: Run, second: Run, norm: str) -> list[float]:
 
 def otherwise_trained(runs: Runs) -> dict[str, dict[str, Estimate]]:
     """AT's layer norms as factors of Standard's in the first paper's runs: how both were trained -> norm -> factor."""
-    pairs = {"as the table of methods has them": ("at", "standard")}
-    pairs |= {f"both by {words}": (f"at_{name}", f"standard_{name}") for name, words in OPTIMISERS.items()}
+    both = {"as the table of methods has them": "", f"both by {TITLES[tuning.other_optimiser()]}": OTHER}
+    pairs = {words: ("at" + by, "standard" + by) for words, by in both.items()}
     found = {}
     for words, (at, standard) in pairs.items():
         first, second = ({run.spec.seed: run for run in runs.get(name, ())} for name in (at, standard))
@@ -180,8 +180,8 @@ def opening(row: Row, rules: Rules) -> str:
     (case,) = (case for case in row.cases if case.setting.question == "effective")
     missing = "the networks that would tell whether norm regularisers replace AT have too few seeds so far"
     return {
-        HOLDS: "at equal clean accuracy no norm regulariser keeps as much accuracy with attacked inputs as AT",
-        FAILS: "at equal clean accuracy AT is not shown to keep more with attacked inputs than every norm regulariser",
+        HOLDS: "no norm regulariser, at the strengths compared here, keeps as much accuracy with attacked inputs as AT",
+        FAILS: "AT is not shown to keep more accuracy with attacked inputs than every norm regulariser",
     }.get(case.outcome(rules), missing)
 
 

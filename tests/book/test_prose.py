@@ -72,18 +72,19 @@ def test_equations_code_and_choices_are_no_typed_results(prose: str) -> None:
 
 def test_the_story_of_the_first_page_is_what_the_ledger_says() -> None:
     claims = {claim["name"]: claim for claim in json.loads((paths.ROOT / "data" / "claims.json").read_text())["claims"]}
-    verdicts = {name: claim["verdict"] for name, claim in claims.items()}
-    assert verdicts["C7"] == "reproduced"  # images that withstand either change alone can be lost
-    assert verdicts["C5a"] == "reproduced"  # the weight term improves adversarial training
-    assert verdicts["C8"] == verdicts["C9"] == "not reproduced"  # min-max does not fail, Theorem 1 does
-    sides = {
-        case["setting"]: d["on the claim's side"]
-        for case in claims["C4"]["cases"]
-        for d in case["differences"]
-        if d["what"] == "JIWP - AT, joint AUC"
-    }
-    absolute = {side for setting, side in sides.items() if "absolute radii" in setting}
-    assert absolute == {"the other side"}  # of relative radii the page says nothing
+    assert claims["C8"]["verdict"] == claims["C9"]["verdict"] == "not reproduced"  # Theorem 1 is false, min-max works
+
+    def sides(claim: str, what: str, setting: str = "") -> list[str]:
+        cases = [case for case in claims[claim]["cases"] if setting in case["setting"]]
+        return [d["on the claim's side"] for case in cases for d in case["differences"] if what in d["what"]]
+
+    assert set(sides("C7", "AT: promised by both edges")) == {"yes"}  # withstood alone, lost together
+    assert set(sides("C4", "JIWP - AT, joint AUC", "absolute radii")) == {"the other side"}  # nothing on relative radii
+    assert set(sides("C8", "AT - Joint AT, joint AUC")) == {"the other side"}  # min-max is ahead under every attack
+    gains = {case["setting"]: case["differences"][0] for case in claims["C5a"]["cases"]}
+    weak = {setting: gain for setting, gain in gains.items() if "paper's attack" in setting}
+    assert all(gain["mean"] < 0.1 for gain in weak.values())  # a share of AT's AUC: little or nothing
+    assert {gain["on the claim's side"] for setting, gain in gains.items() if setting not in weak} == {"yes"}
 
 
 def _glued(chapter: str, name: str) -> float:
@@ -95,7 +96,5 @@ def _glued(chapter: str, name: str) -> float:
 
 def test_the_story_of_the_first_page_is_what_the_chapters_say() -> None:
     said = {path.stem[3:]: headlines(nbformat.read(path, as_version=4)) for path in CHAPTERS}
-    best = [said["beyond"][f"be-best-{kind}-any"] for kind in ("strong", "relative", "per_sample")]
-    assert all(words.startswith("Joint AT ") and words.endswith("of 10 methods measured") for words in best)
     assert _glued("04", "printed-share") < 1  # % of the repaired bound's rise: the repair costs almost nothing
-    assert float(said["truth"]["promised"]) < 1 and float(said["truth"]["share-open"]) < 10  # %
+    assert float(said["truth"]["promised"]) < 2 and float(said["truth"]["share-open"]) < 10  # %

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import plotly
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -17,8 +16,8 @@ from nsr.runs import MEASUREMENTS
 from nsr.study import compare, select
 from nsr.training import METHODS
 
-STATIC = Path(__file__).resolve().parents[2] / "_static"
-FILES = STATIC / "interactive.js", STATIC / "book.css", Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+ROOT = Path(__file__).resolve().parents[2]
+STATIC, PLOTLY = ROOT / "_static", ROOT / "_vendor" / "plotly"
 HEAD = '<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8"><title>compare</title>'
 PHONE = {"width": 390, "height": 844}
 PATIENCE = 120_000  # ms; a busy machine takes its time
@@ -32,9 +31,9 @@ Z = "all => all.map(plot => plot.data[0].z)"
 @pytest.fixture
 def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """A page with the figure alone, opened from a folder as a reader without a server does."""
-    for file in FILES:
-        shutil.copy(file, tmp_path)
-    links = '<link rel="stylesheet" href="book.css"><script src="interactive.js"></script>'
+    shutil.copytree(STATIC, tmp_path / "_static")
+    shutil.copytree(PLOTLY, tmp_path / "plotly")
+    links = '<link rel="stylesheet" href="_static/book.css"><script src="_static/interactive.js"></script>'
     (tmp_path / "page.html").write_text(f"{HEAD}{links}<body>{compare.interactive(RUNS, *START)}</body></html>")
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)

@@ -127,6 +127,6 @@ def test_clean_accuracy_is_counted_on_all_samples():
 
 def test_a_recipe_names_what_is_switched_on():
     told = ablations.recipe(METHODS["standard"])
-    assert told["learning rate"] == f"{METHODS['standard'].lr:g}" and told["optimiser"] == "SGD"
+    assert told["learning rate"] == f"{METHODS['standard'].lr:g}" and told["optimiser"] == "Adam"
     assert not {"weight beta of the weight term", "title", "norm"} & told.keys()
     assert "weight radius in training" in ablations.recipe(METHODS["joint_at"])

@@ -191,7 +191,10 @@ def test_the_line_of_half_the_images_is_drawn_for_every_method_that_crosses_it(r
 
 
 def test_the_certified_corner_is_hatched_where_half_of_the_images_are_certified(runs) -> None:
-    sure = {**runs, "at": tuple(run("at", s, paper=plane(0.8), tight=plane(0.9, (0.0, 0.05, 0.3))) for s in range(2))}
+    sure = {
+        **runs,
+        "at": tuple(run("at", s, paper=plane(0.8), certified=plane(0.9, (0.0, 0.05, 0.3))) for s in range(2)),
+    }
     figure = figure_1.figure(sure)
     hatched = [any(getattr(part, "hatches", [None])[0] for part in ax.collections) for ax in figure.axes[:6]]
     assert hatched == [name == "at" for name in PANELS]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import nsr.runs
 from nsr import paths
 from nsr.contour import Contour
-from nsr.runs import MEASUREMENTS, Run, reproduce
+from nsr.runs import MEASUREMENTS, Run, reproduce, tuning
 from nsr.study import select, statistics
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
 from nsr.study.select import AUC, Reading, Runs
@@ -26,26 +26,37 @@ from nsr.training import METHODS, PANELS
 CONTOURS = {kind: Setting(*MEASUREMENTS[kind].words) for kind in ("paper", "strong", "relative", "per_sample")}
 TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; both AT+beta
 SHOWN = (*PANELS, "joint_at")
+BY_BOTH = ("paper",)  # contours that the rows have by the other optimiser too
+TITLES = {"sgd": "SGD", "adam": "Adam"}
 GAIN = 0.24  # of the best AT+beta over AT, as the paper reports it
 
-# Runs of a row with other numbers than the table of methods has: name -> row, numbers.
-_ADAM, _SGD = {"optimiser": "adam", "lr": 0.001}, {"optimiser": "sgd", "lr": 0.2}
-VARIANTS: dict[str, tuple[str, dict[str, float | str]]] = {
-    "standard_adam": ("standard", _ADAM),
-    "weight_perturb_adam": ("weight_perturb", _ADAM),
-    "at_adam": ("at", _ADAM),
-    "standard_sgd": ("standard", _SGD),
-    "at_sgd": ("at", _SGD),
-    "at_wide": ("at", {"attack_x": 0.2}),
-    "joint_at_weights": ("joint_at", {"attack_x": 0.0}),
-}
+OTHER = "_other"  # behind the name of a row: by the other optimiser, with the numbers that the search chose for it
+
+
+@functools.cache
+def variants() -> dict[str, tuple[str, dict[str, float | str]]]:
+    """Runs of a row with other numbers than the table of methods has: name -> row, numbers."""
+    return {
+        **{row + OTHER: (row, tuning.by_the_other(row)) for row in SHOWN},
+        "at_wide": ("at", {"attack_x": 0.2}),
+        "joint_at_weights": ("joint_at", {"attack_x": 0.0}),
+    }
+
+
+def places(kinds: Sequence[str] = tuple(CONTOURS)) -> Iterator[tuple[str, Setting, str]]:
+    """Where a claim is tested: the kind of contour, the setting in words, what stands behind the names of its rows."""
+    training = f"all nets by {TITLES[tuning.other_optimiser()]}"
+    for kind in kinds:
+        yield kind, CONTOURS[kind], ""
+    for kind in BY_BOTH:
+        yield kind, replace(CONTOURS[kind], training=training), OTHER
 
 
 def shelf(*stores: Path) -> Runs:
     """The runs that the claims are decided by, by default the shipped ones: every row of the table, every variant."""
     stores = stores or (paths.SHIPPED,)
-    variants = {name: select.stored(row, range(5), *stores, **numbers) for name, (row, numbers) in VARIANTS.items()}
-    return {**select.by_method(nsr.runs.runs(*stores)), **variants}
+    others = {name: select.stored(row, range(5), *stores, **numbers) for name, (row, numbers) in variants().items()}
+    return {**select.by_method(nsr.runs.runs(*stores)), **others}
 
 
 def missing(*stores: Path) -> list[str]:
@@ -109,13 +120,16 @@ def _values(runs: Runs, name: str, contour: str, read: Reading) -> dict[int, flo
 
 
 def _title(name: str) -> str:
-    row, numbers = VARIANTS.get(name, (name, {}))
-    words = ", ".join(str(value) if key == "optimiser" else f"{key} {value:g}" for key, value in numbers.items())
+    """The row, and the numbers that make it another one; that all rows are by the other optimiser the setting says."""
+    row, changes = variants().get(name, (name, {}))
+    told = {} if name.endswith(OTHER) else changes
+    words = ", ".join(str(value) if key == "optimiser" else f"{key} {value:g}" for key, value in told.items())
     return METHODS[row].title + (f" ({words})" if words else "")
 
 
-def _over(runs: Runs, rules: Rules, first: str, second: str, contour: str, read: Reading = AUC) -> Part:
+def _over(runs: Runs, rules: Rules, first: str, second: str, contour: str, read: Reading = AUC, by: str = "") -> Part:
     """first - second."""
+    first, second = first + by, second + by
     found = rules.paired(_values(runs, first, contour, read), _values(runs, second, contour, read))
     return Part(f"{_title(first)} - {_title(second)}, {WORDS[read]}", found)
 
@@ -125,60 +139,52 @@ def _alone(runs: Runs, rules: Rules, name: str, contour: str, read: Reading, wha
     return Part(f"{_title(name)}: {what}", rules.paired(values, dict.fromkeys(values, 0.0)))
 
 
-def _best_beta(runs: Runs, contour: str) -> str:
+def _best_beta(runs: Runs, contour: str, by: str) -> str:
     """The better of the two AT+beta rows by mean AUC, chosen on what is compared, as the paper does: in its favour."""
-    means = {name: np.mean([*_values(runs, name, contour, AUC).values()] or [0.0]) for name in BETAS}
-    return max(means, key=means.__getitem__)
+    means = {name: np.mean([*_values(runs, name + by, contour, AUC).values()] or [0.0]) for name in BETAS}
+    return max(means, key=means.__getitem__) + by
 
 
 # the tests, in the order of the claims ------------------------------------------------------------------------------
 
 
 def weaker_against_weights(runs: Runs, rules: Rules) -> Iterator[Case]:
-    """C1; all nets by one optimiser too, and beside them AT with another radius."""
-    for contour, setting in CONTOURS.items():
-        yield Case(setting, (_over(runs, rules, "standard", "at", contour, WEIGHTS),))
-    for name, optimiser in (("adam", "Adam"), ("sgd", "SGD")):
-        alike = _over(runs, rules, f"standard_{name}", f"at_{name}", "paper", WEIGHTS)
-        yield Case(replace(CONTOURS["paper"], training=f"all nets by {optimiser}"), (alike,))
+    """C1; beside it AT with another radius."""
+    for contour, setting, by in places():
+        yield Case(setting, (_over(runs, rules, "standard", "at", contour, WEIGHTS, by),))
     beside = _over(runs, rules, "standard", "at_wide", "paper", WEIGHTS)
     yield Case(replace(CONTOURS["paper"], training="AT with a larger radius"), (beside,), decides=False)
 
 
 def slightly_better(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C2; with the weights at rest their radii play no part."""
-    for contour in ("paper", "strong"):
+    for contour, setting, by in places(("paper", "strong")):
         rows = ("standard", "weight_perturb", "at")
-        standard, ours, at = (_values(runs, name, contour, INPUTS) for name in rows)
+        standard, ours, at = (_values(runs, name + by, contour, INPUTS) for name in rows)
         both = standard.keys() & at.keys()
         limit = {seed: standard[seed] + rules.slight * (at[seed] - standard[seed]) for seed in both}
-        better = _over(runs, rules, "weight_perturb", "standard", contour, INPUTS)
+        better = _over(runs, rules, "weight_perturb", "standard", contour, INPUTS, by)
         words = f"{rules.slight:.0%} of AT's gain over Standard - Weight Perturb's gain, inputs alone"
-        yield Case(replace(CONTOURS[contour], radii=""), (better, Part(words, rules.paired(limit, ours))))
+        yield Case(replace(setting, radii=""), (better, Part(words, rules.paired(limit, ours))))
 
 
 def vulnerable_to_both(runs: Runs, rules: Rules) -> Iterator[Case]:
-    """C3; all three nets by Adam too."""
-    for contour, setting in CONTOURS.items():
-        yield Case(setting, _vulnerable(runs, rules, contour))
-    yield Case(replace(CONTOURS["paper"], training="all nets by Adam"), _vulnerable(runs, rules, "paper", "_adam"))
-
-
-def _vulnerable(runs: Runs, rules: Rules, contour: str, by: str = "") -> tuple[Part, ...]:
-    name, at, ours = (row + by for row in ("standard", "at", "weight_perturb"))
+    """C3."""
     words = f"{rules.kept:.0%} of clean - middle of the edge, "
-    inputs, weights = (partial(read, kept=rules.kept) for read in (lost_to_inputs, lost_to_weights))
-    by_inputs = _alone(runs, rules, name, contour, inputs, words + "inputs alone")
-    by_weights = _alone(runs, rules, name, contour, weights, words + "weights alone")
-    rivals = _over(runs, rules, at, name, contour, INPUTS), _over(runs, rules, ours, name, contour, WEIGHTS)
-    return by_inputs, by_weights, *rivals
+    inputs, weights = (functools.partial(read, kept=rules.kept) for read in (lost_to_inputs, lost_to_weights))
+    for contour, setting, by in places():
+        by_inputs = _alone(runs, rules, "standard" + by, contour, inputs, words + "inputs alone")
+        by_weights = _alone(runs, rules, "standard" + by, contour, weights, words + "weights alone")
+        at = _over(runs, rules, "at", "standard", contour, INPUTS, by)
+        ours = _over(runs, rules, "weight_perturb", "standard", contour, WEIGHTS, by)
+        yield Case(setting, (by_inputs, by_weights, at, ours))
 
 
 def bottom_row_better(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C4."""
     pairs = [*itertools.product(BOTTOM, TOP)]
-    for contour, setting in CONTOURS.items():
-        yield Case(setting, tuple(_over(runs, rules, below, above, contour) for below, above in pairs))
+    for contour, setting, by in places():
+        yield Case(setting, tuple(_over(runs, rules, below, above, contour, by=by) for below, above in pairs))
 
 
 def better_than_at(runs: Runs, rules: Rules) -> Iterator[Case]:
@@ -192,14 +198,14 @@ def quarter_better(runs: Runs, rules: Rules) -> Iterator[Case]:
 
 
 def _gains(runs: Runs, rules: Rules, inside: tuple[float, float] | None = None) -> Iterator[Case]:
-    for contour, setting in CONTOURS.items():
-        yield Case(setting, (_gain(runs, rules, "at", contour, inside),))
-    beside = _gain(runs, rules, "at_wide", "paper", inside)
+    for contour, setting, by in places():
+        yield Case(setting, (_gain(runs, rules, "at" + by, contour, by, inside),))
+    beside = _gain(runs, rules, "at_wide", "paper", "", inside)
     yield Case(replace(CONTOURS["paper"], training="AT with a larger radius"), (beside,), decides=False)
 
 
-def _gain(runs: Runs, rules: Rules, at: str, contour: str, inside: tuple[float, float] | None) -> Part:
-    best, level = _best_beta(runs, contour), statistics.EQUIVALENCE if inside else statistics.CONFIDENCE
+def _gain(runs: Runs, rules: Rules, at: str, contour: str, by: str, inside: tuple[float, float] | None) -> Part:
+    best, level = _best_beta(runs, contour, by), statistics.EQUIVALENCE if inside else statistics.CONFIDENCE
     first, second = _values(runs, best, contour, AUC), _values(runs, at, contour, AUC)
     ratio = {seed: first[seed] / second[seed] for seed in first.keys() & second.keys()}
     found = rules.paired(ratio, dict.fromkeys(ratio, 1.0), level)
@@ -208,28 +214,28 @@ def _gain(runs: Runs, rules: Rules, at: str, contour: str, inside: tuple[float, 
 
 def better_than_jiwp(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C6."""
-    for contour, setting in CONTOURS.items():
-        yield Case(setting, (_over(runs, rules, _best_beta(runs, contour), "jiwp", contour),))
+    for contour, setting, by in places():
+        yield Case(setting, (_over(runs, rules, _best_beta(runs, contour, by), "jiwp" + by, contour),))
 
 
 def false_sense(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C7, two questions: does one edge mislead about the other, and do both edges promise too much?"""
-    for contour, setting in CONTOURS.items():
-        by_inputs = _over(runs, rules, "at", "weight_perturb", contour, INPUTS)
-        by_weights = _over(runs, rules, "weight_perturb", "at", contour, WEIGHTS)
+    for contour, setting, by in places():
+        by_inputs = _over(runs, rules, "at", "weight_perturb", contour, INPUTS, by)
+        by_weights = _over(runs, rules, "weight_perturb", "at", contour, WEIGHTS, by)
         yield Case(replace(setting, question="one edge"), (by_inputs, by_weights))
     words = "promised by both edges - kept, both attacked"
-    for contour, setting in CONTOURS.items():
-        broken = (_alone(runs, rules, name, contour, promise, words) for name in ("at", "weight_perturb"))
+    for contour, setting, by in places():
+        broken = (_alone(runs, rules, name + by, contour, promise, words) for name in ("at", "weight_perturb"))
         yield Case(replace(setting, question="both edges"), tuple(broken))
 
 
 def min_max_fails(runs: Runs, rules: Rules) -> Iterator[Case]:
     """C8; one way of failing is enough for the claim."""
-    for contour, setting in CONTOURS.items():
-        weak = [_over(runs, rules, name, "joint_at", contour, WEIGHTS) for name in ("standard", "at")]
-        worse = _over(runs, rules, "at", "joint_at", contour)
-        yield Case(setting, (_inaccurate(runs, rules, "joint_at", contour), *weak, worse), "any")
+    for contour, setting, by in places():
+        weak = [_over(runs, rules, name, "joint_at", contour, WEIGHTS, by) for name in ("standard", "at")]
+        worse = _over(runs, rules, "at", "joint_at", contour, by=by)
+        yield Case(setting, (_inaccurate(runs, rules, "joint_at" + by, contour), *weak, worse), "any")
     name, setting = "joint_at_weights", replace(CONTOURS["paper"], training="min-max over the weights alone")
     weak = _over(runs, rules, "standard", name, "paper", WEIGHTS)
     yield Case(setting, (_inaccurate(runs, rules, name, "paper"), weak), "any")
@@ -268,5 +274,5 @@ def robust_to_seen_weights(runs: Runs, rules: Rules) -> Iterator[Case]:
     The paper says it in one sentence of (b) and (c) together, without a rival for "robust". Its caption of Figure 1
     compares both with Standard, and so does the test.
     """
-    for contour, setting in CONTOURS.items():
-        yield Case(setting, (_over(runs, rules, "weight_perturb", "standard", contour, WEIGHTS),))
+    for contour, setting, by in places():
+        yield Case(setting, (_over(runs, rules, "weight_perturb", "standard", contour, WEIGHTS, by),))

@@ -1,8 +1,7 @@
 """The eleven claims: the paper's sentence, and the test that decides it, written down before the runs were there.
 
-Two settings came after the first two seeds had been seen: both nets by SGD in C1, by Adam in C3. That in which each
-image faces weights of its own came last, when all others were decided. Then C5 was split into an order and a size, and
-C10 was added; the protocol in the book's appendix says so, before the second generation of runs.
+An earlier generation of runs was known then: some settings, the split of C5 and C10 come from what it showed. The
+protocol in the book's appendix says so.
 """
 
 from __future__ import annotations
