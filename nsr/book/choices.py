@@ -108,7 +108,7 @@ def _experiment() -> tuple[Choice, ...]:
             f"input radius up to {BRIEF.grid_x[-1]:g}, weight radius up to {BRIEF.grid_w[-1]:g}, {BRIEF.images} images",
             "at the end of the input axis hardly any accuracy is left",
             "shorter ranges (chapter 8)",
-            NOT_ASKED + "; who is first changes with the range of the weights (chapter 8)",
+            NOT_ASKED + "; chapter 8 has the order of the methods over shorter ranges",
             ("contour/contour.py", "unstated, we chose both ranges"),
         ),
         Choice(

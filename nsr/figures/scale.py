@@ -125,7 +125,7 @@ def bump(columns: Mapping[str, Mapping[str, Place]]) -> Figure:
             ax.text(edge + at, place.place, name, ha=side, va="center", fontsize=9)
     ax.set_xticks(range(len(columns)), [*columns])
     ax.set_yticks(range(1, len(names) + 1))
-    ax.set(ylabel="place (1: largest AUC)", xlim=(-0.95, len(columns) - 0.05))
+    ax.set(ylabel="place (1: largest AUC)", xlim=(-1.25, len(columns) + 0.15))
     ax.invert_yaxis()
     ax.grid(axis="x", visible=False)
     return figure
