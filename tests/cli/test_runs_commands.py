@@ -374,7 +374,7 @@ def test_tune_prints_and_writes_the_table_of_candidates(scheduler, own, tmp_path
         assert f"{100 * found['clean']:.2f}" in done.stdout and f"{found['auc']:.3f}" in done.stdout
     assert f"written: {tmp_path / 'table.json'}" in done.stdout
     before = len(list(runs.runs(own)))
-    assert nsr(*words).stdout == done.stdout and len(list(runs.runs(own))) == before == len(record["candidates"])
+    assert nsr(*words).stdout == done.stdout and len(list(runs.runs(own))) == before >= len(record["candidates"])
 
 
 def test_the_bar_of_tune_grows_with_every_round_and_ends_full(scheduler, own, tmp_path):
@@ -386,6 +386,7 @@ def test_the_bar_of_tune_grows_with_every_round_and_ends_full(scheduler, own, tm
 
 def test_tune_shows_what_collapsed_and_ends_with_1_at_the_limit_of_a_ladder(scheduler, own, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "OPTIMISERS", {"sgd": 1e28})  # all within reach diverge
+    monkeypatch.setitem(tuning.SEARCHES, "standard", tuning.Search(by="clean"))
     words = ("tune", "--scheduler", scheduler, "--store", own, "--out", tmp_path / "table.json", "--only", "standard")
     done = nsr(*words)
     assert done.exit_code == 1 and re.search(r"standard .*lr=1e\+28 +collapsed", done.stdout)
