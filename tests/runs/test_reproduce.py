@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -112,8 +113,11 @@ SPOILT = {
     "null": (lambda text: "null", "Input should be an object"),
     "a renamed number": (lambda text: text.replace('"AUC"', '"AUK"', 1), "standard: is missing, unknown or not whole"),
     "a damaged name": (lambda text: text.replace('"trades"', '"tradez"'), "trades: is missing, unknown or not whole"),
-    "a word": (lambda text: text.replace("0.1841", '"0.1841"'), "AUC of standard: .* valid number"),
-    "more than all": (lambda text: text.replace("0.1841", "2.55"), "AUC of standard: .* less than or equal to 1"),
+    "a word": (lambda text: re.sub(r'("AUC": )([\d.]+)', r'\1"\2"', text, count=1), "AUC of standard: .* valid number"),
+    "more than all": (
+        lambda text: re.sub(r'("AUC": )[\d.]+', r"\g<1>2.55", text, count=1),
+        "AUC of standard: .* less than or equal to 1",
+    ),
     "a number for a method": (
         lambda text: json.dumps({**json.loads(text), "at": 0.5}),
         "at: Input should be an object",
