@@ -24,11 +24,11 @@ def refuse_without_checkout(what: str) -> None:
         raise OSError(f"{what} lie in the repository of this book: run nsr from a clone of it, after make setup")
 
 
-def refuse_without_shipped(runs: Path) -> None:
-    """Stop with one line where these shipped runs are wanted and the package is installed without them."""
-    if not in_checkout() and not runs.is_dir():
+def refuse_without_shipped(path: Path, what: str = "the shipped runs") -> None:
+    """Stop with one line where these data of the book are wanted and the package is installed without them."""
+    if not in_checkout() and not path.exists():
         raise OSError(
-            f"the shipped runs are not in {runs}: they lie in the repository of this book, in its folder data; "
+            f"{what} are not in {path}: they lie in the repository of this book, in its folder data; "
             "download it and set NSR_DATA to that folder before nsr is imported"
         )
 

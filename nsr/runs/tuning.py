@@ -432,12 +432,12 @@ def write(store: Path, path: Path = TABLE) -> dict[str, Any]:
 
 def recorded(part: str = "candidates", path: Path = TABLE) -> list[dict[str, Any]]:
     """The candidates as the search has left them, one record each; or its "lengths", or what was tried "beside"."""
-    return json.loads(path.read_text())[part]
+    return _known(path)[part]
 
 
 def chosen(path: Path = TABLE, optimiser: str | None = None) -> dict[str, Method]:
     """The table of methods as the recorded choice has it: by the main optimiser, or by the one that is named."""
-    known = json.loads(path.read_text())
+    known = _known(path)
     if known["main optimiser"] is None and optimiser is None:
         raise ValueError(f"{path}: the search has not ended, so it has no main optimiser yet; nsr tune goes on with it")
     optimiser, common = optimiser or known["main optimiser"], {n: known["procedure"][n] for n in ("batch", "clip")}
@@ -450,7 +450,7 @@ def chosen(path: Path = TABLE, optimiser: str | None = None) -> dict[str, Method
 
 def other_optimiser(path: Path = TABLE) -> str:
     """The one that the table of methods is not trained by."""
-    main = json.loads(path.read_text())["main optimiser"]
+    main = _known(path)["main optimiser"]
     return next(optimiser for optimiser in OPTIMISERS if optimiser != main)
 
 
@@ -459,3 +459,8 @@ def by_the_other(name: str, path: Path = TABLE) -> dict[str, float | str]:
     other, known = other_optimiser(path), recorded(path=path)
     (found,) = (r for r in known if r["chosen"] and (r["method"], r["numbers"]["optimiser"]) == (name, other))
     return found["numbers"]
+
+
+def _known(path: Path) -> dict[str, Any]:
+    paths.refuse_without_shipped(path, "the records of the search")
+    return json.loads(path.read_text())

@@ -137,7 +137,8 @@ def elsewhere(shelves: Mapping[str, Runs], kind: str, rules: claims.Rules) -> di
 def carried(found: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
     """The tests that are measured in two places at least, by what they come to in all of them; DIFFERS if that differs.
 
-    >>> carried({"C1": {"here": HOLDS, "there": HOLDS}, "C2": {"here": HOLDS}, "C3": {"here": HOLDS, "there": FAILS}})
+    >>> found = {"C1": {"here": "holds", "there": "holds"}, "C2": {"here": "holds"}}
+    >>> carried(found | {"C3": {"here": "holds", "there": "fails"}})
     {'holds': ['C1'], 'differs': ['C3']}
     """
     by_outcome: dict[str, list[str]] = {}
