@@ -59,7 +59,7 @@
           plot(kind.plane, after, seen[1]),
           plot(kind.difference, change, [`${right} minus ${left}`, `AUC ${sign}${Math.abs(gain).toFixed(3)}`], centred),
         ],
-        words: `Means over the seeds that both have: ${seeds.join(", ")}. ` + (left === right ? "Twice the same method."
+        words: `${kind.name}. Means over the seeds that both have: ${seeds.join(", ")}. ` + (left === right ? "Twice the same method."
           : `${right} is ahead ${farthest(change, 1, x, y)} and behind ${farthest(change, -1, x, y)}.`),
       };
     }

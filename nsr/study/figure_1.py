@@ -69,7 +69,7 @@ def interactive(runs: Runs, kinds: Mapping[str, str]) -> str:
 def _family(method: Method) -> str:
     """How a row of the table is trained, but for the weight beta of the weight term."""
     how = "on attacked inputs" if method.attack_x else "on clean inputs"
-    return how + (f", with the input term (alpha = {method.alpha:g})" if method.alpha else "")
+    return how + (f", input term (alpha = {method.alpha:g})" if method.alpha else "")
 
 
 def six(runs: Runs, kind: str) -> list[figure_1.Panel]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, Route
+from playwright.sync_api import Browser, Locator, Page, Request, Route, ViewportSize
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 # index.html only leads on to intro.html; the theme leaves pieces of templates in _static
@@ -17,7 +17,7 @@ PAGES = sorted(str(path) for path in FILES if path.parts[0] not in {"_static", "
 PATIENCE = 120_000  # ms; a busy machine takes its time over a page of formulas
 HEAVIEST = 2_500_000  # bytes
 PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 900}
+DESKTOP = {"width": 1400, "height": 900}
 
 # formulas that MathJax has left alone: marked elements without a rendering, and delimiters in running text
 UNRENDERED = """() => {
@@ -44,6 +44,23 @@ WIDER_THAN_THE_PAGE = """() => {
   const wide = [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > root.clientWidth);
   return [`${root.scrollWidth} px`, ...wide.slice(0, 5).map(e => e.outerHTML.slice(0, 120))];
 }"""
+# boxes of an article that hide a part of their width until they are scrolled
+SCROLLED_SIDEWAYS = """() => [...document.querySelectorAll('.bd-article *')].filter(e => e.checkVisibility()
+  && e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
+).map(e => `${e.scrollWidth} in ${e.clientWidth} px: ${e.outerHTML.slice(0, 120)}`)"""
+# what can be chosen in a closed box that is narrower, where the words below do not say what is chosen either
+CUT_CHOICES = """() => [...document.querySelectorAll('.bd-article select')].flatMap(select => {
+  const words = select.closest('.nsr-plot')?.querySelector('.nsr-plot-words')?.textContent;
+  return [...select.options].filter(option => {
+    const alone = select.cloneNode(false);
+    alone.append(option.cloneNode(true));
+    alone.style.cssText = 'position: absolute; width: max-content; max-width: none';
+    document.body.append(alone);
+    const needed = alone.offsetWidth;
+    alone.remove();
+    return needed > select.offsetWidth && !(words && (!option.selected || words.includes(option.text)));
+  }).map(option => option.text);
+})"""
 
 # text of an article whose contrast with what lies behind it is below that of WCAG AA: 4.5, or 3 for large letters
 PALE = r"""() => {
@@ -155,9 +172,21 @@ def test_every_figure_says_in_words_what_it_shows(opened: Opened) -> None:
     assert [src for src, alt in images if not alt.strip() or alt.endswith((".png", ".svg"))] == []
 
 
-def test_no_page_scrolls_sideways_on_a_phone(opened: Opened) -> None:
-    opened.page.set_viewport_size(PHONE)
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_no_page_scrolls_sideways(opened: Opened, size: ViewportSize) -> None:
+    opened.page.set_viewport_size(size)
     assert opened.page.evaluate(WIDER_THAN_THE_PAGE) == []
+
+
+def test_no_part_of_a_page_scrolls_sideways_on_a_desktop(opened: Opened) -> None:
+    opened.page.set_viewport_size(DESKTOP)
+    assert opened.page.evaluate(SCROLLED_SIDEWAYS) == []
+
+
+def test_every_name_that_can_be_chosen_is_shown_whole_on_a_phone(opened: Opened) -> None:
+    opened.page.set_viewport_size(PHONE)
+    draw(opened.page)
+    assert opened.page.evaluate(CUT_CHOICES) == []
 
 
 def test_every_figure_keeps_its_form_on_a_phone_and_a_tap_opens_its_full_size(opened: Opened) -> None:

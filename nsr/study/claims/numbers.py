@@ -15,6 +15,7 @@ import nsr.runs
 from nsr import paths
 from nsr.contour import Contour
 from nsr.runs import MEASUREMENTS, Run, reproduce, tuning
+from nsr.runs.reproduce import SHOWN
 from nsr.study import select, statistics
 from nsr.study.claims.verdict import Case, Part, Rules, Setting
 from nsr.study.select import AUC, Reading, Runs
@@ -25,7 +26,6 @@ from nsr.training import METHODS, PANELS
 
 CONTOURS = {kind: Setting(*MEASUREMENTS[kind].words) for kind in ("paper", "strong", "relative", "per_sample")}
 TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; both AT+beta
-SHOWN = (*PANELS, "joint_at")
 BY_BOTH = ("paper",)  # contours that the rows have by the other optimiser too
 TITLES = {"sgd": "SGD", "adam": "Adam"}
 GAIN = 0.24  # of the best AT+beta over AT, as the paper reports it
