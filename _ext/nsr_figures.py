@@ -88,7 +88,10 @@ def _shown_by_a_cell(node: nodes.Node) -> bool:
 
 def _words(image: nodes.image) -> str:
     """The caption, and the words for who cannot see the picture."""
-    captions = image.parent.findall(nodes.caption) if isinstance(image.parent, nodes.figure) else ()
+    around = image.parent
+    while around and not isinstance(around, nodes.figure):
+        around = around.parent
+    captions = around.findall(nodes.caption) if around else ()
     return " ".join([image.get("alt", ""), *(caption.astext() for caption in captions)])
 
 

@@ -27,7 +27,7 @@ def terms(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> F
         ax.set(title=name, yscale="log", xlabel="epoch")
     for ax in grid[:, 0]:
         ax.set_ylabel("mean over the epoch (nats)")
-        _plain(ax)
+        ax.yaxis.set_major_locator(LogLocator())  # decades alone: these axes span many
     legend(figure, 4)
     return figure
 
@@ -74,4 +74,4 @@ def _curve(ax: Axes, runs: Seeds | np.ndarray, seen: Look, label: str) -> None:
     values = np.array(runs)
     epochs = range(1, 1 + values.shape[1])
     ax.plot(epochs, values.mean(0), label=label, markersize=3.5, **seen)
-    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.2, linewidth=0, gid=label)
+    ax.fill_between(epochs, values.min(0), values.max(0), color=seen["color"], alpha=0.15, linewidth=0, gid=label)

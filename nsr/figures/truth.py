@@ -87,7 +87,7 @@ def witness(
         answer.bar(np.arange(len(z)) + 0.4 * k - 0.2, z.tolist(), 0.4, label=f"{name}: {int(z.argmax())}", **look)
     answer.set(title="answer", xlabel="class", ylabel="logit", xticks=range(len(z)))
     answer.axhline(0, color="black", linewidth=0.8)
-    answer.legend()
+    answer.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncol=2)  # below: bars fill the plane
     for m, t in enumerate(offsets):
         shown = layers.pcolormesh(
             np.linspace(0, 1, len(t) + 1), [m - 0.4, m + 0.4], t[None].numpy(), vmin=-1, vmax=1, cmap="PuOr"

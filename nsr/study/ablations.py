@@ -124,10 +124,10 @@ def rungs(ladder: Ladder, reference: str, *fields: str, contour: str = "paper") 
             continue
         found[name] = {
             "seeds": len(values),
+            "AUC": str(estimate(values)),
+            "difference (seed spread)": "the reference" if name == reference else difference(values, base).brief,
             "clean (%)": f"{100 * np.mean([run.contour(contour).clean for run in having(group, contour)]):.1f}",
             "mean |W|": f"{np.mean([weight_size(run) for run in group]):.4f}",
-            "AUC": str(estimate(values)),
-            "difference": "the reference" if name == reference else str(difference(values, base)),
         }
         if others:
             found[name]["differs in other numbers"] = others.get(name, "")

@@ -63,6 +63,11 @@ class Difference:
         interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
         return f"{self.size:+.3f}{interval} {self.verdict}"
 
+    @property
+    def brief(self) -> str:
+        """For a column whose head speaks of the seed spread."""
+        return str(self).removesuffix(" the seed spread")
+
 
 def estimate(values: Iterable[float], interval: str = "student", level: float = CONFIDENCE) -> Estimate:
     """The mean over seeds with its interval: Student's, or the percentile bootstrap's, which few seeds make narrow."""

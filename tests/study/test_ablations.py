@@ -85,8 +85,8 @@ def test_a_ladder_as_a_table_says_seeds_and_verdict():
     runs = [*(run(seed=k, auc=0.5 + k / 1000) for k in range(3)), run(auc=0.9, attack_x=0.9)]
     found = ablations.ladder(runs, ("at",), "attack_x")
     table = ablations.rungs(found, ablations.rung_of(found, "at"), "attack_x")
-    assert list(table["seeds"]) == [3, 1] and table["difference"].iloc[0] == "the reference"
-    assert "outside" in table["difference"].iloc[1] and "one seed" in table["AUC"].iloc[1]
+    assert list(table["seeds"]) == [3, 1] and table["difference (seed spread)"].iloc[0] == "the reference"
+    assert "outside" in table["difference (seed spread)"].iloc[1] and "one seed" in table["AUC"].iloc[1]
     assert "differs in other numbers" not in table
     table = ablations.rungs(found, ablations.rung_of(found, "at"), "lr")
     assert table["differs in other numbers"].iloc[1].startswith("input radius in training 0.9 instead of")
