@@ -13,7 +13,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from nsr.book import choices
+from nsr.book import choices, notebooks
 from nsr.figures import play
 from nsr.runs import MEASUREMENTS, Measurement, Spec
 from nsr.study import select
@@ -182,6 +182,20 @@ class Verdicts(SphinxDirective):
         return nodes.container("", head, *told, classes=[f"nsr-{claim['verdict'].replace(' ', '-')}"])
 
 
+class ShownByCell(SphinxDirective):
+    """What a cell of a chapter shows as HTML, on another page: the chapter, the id of the cell."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        chapter, cell_id = self.arguments
+        path = Path(self.env.srcdir, "chapters", f"{chapter}.ipynb")
+        self.env.note_dependency(str(path))
+        (cell,) = (cell for cell in notebooks.read(path).cells if cell.id == cell_id)
+        (shown,) = (output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {}))
+        return [nodes.raw("", shown, format="html")]
+
+
 def table(head: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str | nodes.Node]]) -> nodes.table:
     """A table of text and nodes; what a text has between backticks stands in letters of one width."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(head))
@@ -209,4 +223,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("stored-runs", StoredRuns)
     app.add_directive("measurements", Measurements)
     app.add_directive("verdicts", Verdicts)
+    app.add_directive("shown-by-cell", ShownByCell)
     return {"parallel_read_safe": True}

@@ -43,4 +43,6 @@ def ladders(
 
 def steps(counts: Sequence[int], panels: Mapping[str, Curves]) -> Figure:
     """Accuracies against the number of steps of the attack, a panel a network, a line a budget."""
-    return lines(counts, panels, ("steps of the paper's attack", ACCURACY), size=(3.2, 3.4), log=True, factor=100, top=100)
+    return lines(
+        counts, panels, ("steps of the paper's attack", ACCURACY), size=(3.2, 3.4), log=True, factor=100, top=100
+    )

@@ -112,9 +112,10 @@ def layers(
         for k, (name, line) in enumerate(found.items()):
             low, mean, high = np.array([(at.low, at.mean, at.high) for at in line]).T
             at = np.arange(len(mean)) + 0.06 * (k - (len(found) - 1) / 2)
-            look, label = style.look(str(name), k), str(name)
+            look, label = style.look(str(name), k), f"{name} {key}".strip()
             if not isinstance(name, str):
-                look, label = look | {"color": shades(len(found))[k], "linestyle": "-"}, f"{name:g}"
+                look = look | {"color": shades(len(found))[k], "linestyle": "-"}
+                label = rf"trained at $\epsilon_x$ {name:g}"
             ax.errorbar(at, mean, [mean - low, high - mean], label=label, capsize=2, **look)
         ax.axhline(1, color="black", linewidth=0.8)
         ax.set_yscale("log")
@@ -123,9 +124,7 @@ def layers(
         ax.set(title=title, xticks=range(len(names)), xticklabels=names)
     _readable(axes[0])
     axes[0].set_ylabel(what)
-    style.legend(figure, 6)
-    if figure.legends:
-        figure.legends[0].set_title(key or f"trained at {style.RADIUS_X}")
+    style.legend(figure, 3)
     return figure
 
 

@@ -77,7 +77,7 @@ def rates(panels: Mapping[str, Mapping[str, Mapping[float, float]]]) -> Figure:
     figure, axes = wrapped(len(panels), 3, (2.9, 2.6), (0.4, 0.5), sharey=True)
     for ax, (title, groups) in zip(axes.flat, panels.items(), strict=False):
         for k, (name, found) in enumerate(groups.items()):
-            ax.plot([*found], [*found.values()], label=name, **look(name, k))
+            ax.plot(*zip(*sorted(found.items()), strict=True), label=name, **look(name, k))
         ticks(ax, sorted({rate for found in groups.values() for rate in found}))
         ax.set(title=title, xlabel="learning rate")
         ax.margins(x=0.15)
