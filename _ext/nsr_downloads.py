@@ -30,7 +30,8 @@ INSTALL = """\
 # This notebook runs with the package of its book. {how}
 {mark}%pip install --quiet "nsr[book] @ {archive}"
 # The trained networks lie in the folder `data` of the same archive. Unpack it, name that folder here, and start anew:
-# %env NSR_DATA=data"""
+# %env NSR_DATA=data
+# Tables and figures follow the parameters that you change; numbers inside sentences stay those of the default ones."""
 KNOWN = "Installing takes some minutes, once."
 UNKNOWN = f"Where it is not installed, put the address of the\n# book's archive in the place of {ARCHIVE} and run:"
 ROLE = re.compile(r"\{([\w:]+)\}`([^`<]*?)\s*(?:<([^`>]*)>)?`")

@@ -49,7 +49,9 @@ def contours(attacked: Mapping[str, Contour], certified: Mapping[str, Contour] |
         ax.locator_params(nbins=3)
         ax.set(title=f"{name}\nAUC {contour.auc:.3f}", xlabel=RADIUS_X, ylabel=RADIUS_W[contour.geometry])
     figure.colorbar(fill, ax=grid.ravel().tolist(), label="accuracy (%)", ticks=TICKS)
-    figure.legend(handles=legend("certified" if certified else ""), loc="outside lower center", ncols=3)
+    *most, last = SURE
+    sure = f"certified: {', '.join(map(str, most))} and {last} %, interpolated" if certified else ""
+    figure.legend(handles=legend(sure), loc="outside lower center", ncols=grid.shape[1])
     return figure
 
 

@@ -22,6 +22,7 @@ TOLERANCE = 0.05  # of an AUC or an accuracy: what another processor's rounding 
 _QUICK_NUMBERS = {"images": 10_000, "epochs": 5}
 SCALES = ("quick", "paper", "companions")
 SEEDS = range(3)
+IN_FULL = range(1)  # seeds whose panels of Figure 1 are measured by the paper's protocol in full as well
 DECIDED = ("interval", "weight_perturb", "at_beta_high", "at_beta_low", "jiwp")  # rows whose images are decided
 SHOWN = (*PANELS, "joint_at")  # rows of Figure 1 and the one it is held against: trained by both optimisers
 Numbers = dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]]  # run -> what -> its value
@@ -55,8 +56,9 @@ def orders(scale: str) -> list[Order]:
     own = [_orders(rows, seed, "per_sample") for seed in SEEDS]
     relative = [_orders(rows, seed, "relative") for seed in SEEDS]
     small = [_orders(("weight_perturb", "at_beta_high", "joint_at", "interval"), seed, "small") for seed in SEEDS]
+    full = [_orders(PANELS, seed, "full") for seed in IN_FULL]
     truth = _orders(DECIDED, 0, "tight", "own", "exact")
-    return list(chain(*plain, *own, *relative, otherwise(), ablations(), *small, truth))
+    return list(chain(*plain, *own, *relative, otherwise(), ablations(), *small, truth, *full))
 
 
 def _orders(names: Sequence[str], seed: int, *measurements: str) -> list[Order]:
