@@ -58,7 +58,8 @@ def orders(scale: str) -> list[Order]:
     small = [_orders(("weight_perturb", "at_beta_high", "joint_at", "interval"), seed, "small") for seed in SEEDS]
     full = [_orders(PANELS, seed, "full") for seed in IN_FULL]
     truth = _orders(DECIDED, 0, "tight", "own", "exact")
-    return list(chain(*plain, *own, *relative, otherwise(), ablations(), *small, truth, *full))
+    many = [_orders(("interval",), seed, "own_many", "exact_many") for seed in SEEDS]
+    return list(chain(*plain, *own, *relative, otherwise(), ablations(), *small, truth, *many, *full))
 
 
 def _orders(names: Sequence[str], seed: int, *measurements: str) -> list[Order]:
