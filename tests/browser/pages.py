@@ -234,7 +234,7 @@ def test_an_interactive_figure_gives_way_to_words_on_paper(opened: Opened) -> No
 
 
 def settled(page: Page, found: str) -> list[str]:
-    """What a script still finds when the page has come to rest: margins glide where a small page becomes a large one."""
+    """What a script still finds once the page is at rest: margins glide where a small page becomes a large one."""
     for _ in range(50):
         if not (seen := page.evaluate(found)):
             break
