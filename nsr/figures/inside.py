@@ -105,7 +105,7 @@ def layers(
 ) -> Figure:
     """A multiple of what radius 0 has, layer by layer on a logarithmic axis, a line a radius or a name.
 
-    Lines of radii go from light to dark.
+    Lines of radii go from light to dark; `key` says behind a name what it stands for.
     """
     figure, (axes,) = style.subplots(1, len(panels), (3.2 * len(panels), 3.6), sharey=True)
     for ax, (title, found) in zip(axes, panels.items(), strict=True):

@@ -48,7 +48,7 @@ WIDER_THAN_THE_PAGE = """() => {
 SCROLLED_SIDEWAYS = """() => [...document.querySelectorAll('.bd-article *')].filter(e => e.checkVisibility()
   && e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
 ).map(e => `${e.scrollWidth} in ${e.clientWidth} px: ${e.outerHTML.slice(0, 120)}`)"""
-# what can be chosen in a closed box that is narrower, where the words below do not say what is chosen either
+# what can be chosen in a closed box that is narrower, unless the words below begin with what is chosen there
 CUT_CHOICES = """() => [...document.querySelectorAll('.bd-article select')].flatMap(select => {
   const words = select.closest('.nsr-plot')?.querySelector('.nsr-plot-words')?.textContent;
   return [...select.options].filter(option => {
@@ -58,7 +58,7 @@ CUT_CHOICES = """() => [...document.querySelectorAll('.bd-article select')].flat
     document.body.append(alone);
     const needed = alone.offsetWidth;
     alone.remove();
-    return needed > select.offsetWidth && !(words && (!option.selected || words.includes(option.text)));
+    return needed > select.offsetWidth && !words?.startsWith(`${select.value}.`);
   }).map(option => option.text);
 })"""
 

@@ -43,7 +43,7 @@ OTHER = {"images_per_W": 1, "norm": "l1"} | {
 @pytest.mark.parametrize("number", nsr.runs.NUMBERS)
 def test_every_number_of_the_method_changes_the_key_and_is_named_as_a_difference(number):
     was = getattr(tiny.spec().method, number)
-    value = {"sgd": "adam", "adam": "sgd"}[was] if number == "optimiser" else OTHER.get(number, None) or was + 1
+    value = {"sgd": "adam", "adam": "sgd"}[was] if number == "optimiser" else OTHER.get(number) or was + 1
     changed = tiny.spec(**{number: value})
     assert changed.key != tiny.spec().key and f"{number} {getattr(changed.method, number)}" in changed.differs
 
