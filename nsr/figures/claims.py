@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from textwrap import wrap
 
 from matplotlib.axes import Axes
@@ -68,8 +68,11 @@ def _ground(ax: Axes, claims: list[str]) -> None:
             ax.axhspan(first - 0.5, first + claims.count(claim) - 0.5, color="0.94", zorder=0)
 
 
-def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
-    """test -> setting -> what it comes to, in words and in colour; an empty cell was not asked for."""
+def matrix(found: Mapping[str, Mapping[str, str]], titles: Mapping[str, str] | None = None) -> Figure:
+    """test -> setting -> what it comes to, in words and in colour; an empty cell was not asked for.
+
+    With the titles of the claims, a claim's first test is named by its title and the others by what is special in them.
+    """
     columns = list(dict.fromkeys(column for cells in found.values() for column in cells))
     outcomes = list(dict.fromkeys(outcome for cells in found.values() for outcome in cells.values()))
     colors = {outcome: color for outcome, color in COLORS.items() if outcome in outcomes}
@@ -81,12 +84,29 @@ def matrix(found: Mapping[str, Mapping[str, str]]) -> Figure:
             ax.add_patch(Rectangle((left, at - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=2))
             words = "\n".join(wrap(outcome, 9))
             ax.text(left + 0.5, at, words, ha="center", va="center", fontsize=8, linespacing=0.95, color="black")
-    rows(ax, list(found))
+    rows(ax, _tests(found, titles or {}))
+    ax.tick_params(axis="y", labelsize=8)
     ax.set_xlim(-0.5, len(columns) - 0.5)
     ax.set_xticks(range(len(columns)), ["\n".join(wrap(column, 13)) for column in columns], fontsize=8)
     ax.xaxis.tick_top()
     ax.grid(visible=False)
     return figure
+
+
+def _tests(names: Iterable[str], titles: Mapping[str, str]) -> list[str]:
+    """What stands left of the rows of `matrix`.
+
+    >>> _tests(["C1", "C1, by SGD", "C7, one edge", "B1"], {"C1": "it fails", "C7": "it lies"})
+    ['C1  it fails', 'by SGD', 'C7  it lies: one edge', 'B1']
+    """
+    labels, seen = [], set()
+    for name in names:
+        claim, _, special = name.partition(", ")
+        if claim in titles:
+            name = special if claim in seen else ": ".join(filter(None, (f"{claim}  {titles[claim]}", special)))
+        labels.append("\n".join(wrap(name, LONGEST)))
+        seen.add(claim)
+    return labels
 
 
 def edges(contours: Mapping[str, Contour]) -> Figure:
