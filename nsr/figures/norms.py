@@ -18,6 +18,7 @@ from nsr.figures.style import Look
 SYMBOLS = {"linf": r"$\ell_\infty$", "l1": r"$\ell_1$", "spectral": "spectral"}
 WEAK, STRONG = "weakest", "strongest"
 DODGE = 0.16  # between series that share a place on the axis
+NEAR = 1.2  # factor below which two numbers on a logarithmic axis would lie over each other
 POINTS = "points above Standard"
 _LADDERS = ((style.BLUE, "o", "-"), (style.ORANGE, "D", "--"), (style.GREEN, "^", "-."), (style.PINK, "s", ":"))
 _GREYS = ("0.25", "0.4", "0.5", "0.6")
@@ -147,10 +148,26 @@ def factors(panels: Mapping[str, Mapping[str, Mapping[str, Norm]]], comparable: 
 def _factor(ax: Axes, at: int, found: Norm, seen: Look) -> None:
     color, face = seen["color"], seen["color"] if len(found.mean.values) > 1 else "white"
     ax.plot(found.layers, [at + 0.24] * len(found.layers), "|", color=color, markersize=6, gid="single layers")
-    for layer, value in enumerate(found.layers, 1):
-        ax.annotate(str(layer), (value, at + 0.36), ha="center", va="top", fontsize=7, color=color)
+    for label, place in _numbered(found.layers):
+        ax.annotate(label, (place, at + 0.36), ha="center", va="top", fontsize=7, color=color)
     mean = found.mean
     style.spans(ax, at - 0.1, mean.low, mean.mean, mean.high, color=color, marker=seen["marker"], markerfacecolor=face)
+
+
+def _numbered(layers: Sequence[float]) -> list[tuple[str, float]]:
+    """The layers' numbers and their places: those too near to each other for a number each share one label, in order.
+
+    >>> [(label, round(place, 2)) for label, place in _numbered([0.5, 1.1, 1, 0.2])]
+    [('4', 0.2), ('1', 0.5), ('32', 1.05)]
+    """
+    groups: list[list[int]] = []
+    for layer in sorted(range(len(layers)), key=lambda layer: layers[layer]):
+        if groups and layers[layer] < NEAR * layers[groups[-1][-1]]:
+            groups[-1].append(layer)
+        else:
+            groups.append([layer])
+    places = (math.prod(layers[layer] for layer in group) ** (1 / len(group)) for group in groups)
+    return [("".join(str(layer + 1) for layer in group), place) for group, place in zip(groups, places, strict=True)]
 
 
 def _factors(ax: Axes) -> None:

@@ -23,6 +23,7 @@ from nsr.figures.style import (
     Curves,
     Look,
     heat,
+    legend,
     lines,
     look,
     subplots,
@@ -73,18 +74,25 @@ def bought(scales: Sequence[float], curves: Curves, limits: Mapping[str, float])
 
 
 def rates(panels: Mapping[str, Mapping[str, Mapping[float, float]]]) -> Figure:
-    """AUCs against the learning rate, a panel a method; nets that share a line differ in the learning rate alone."""
-    figure, axes = wrapped(len(panels), 3, (2.9, 2.6), (0.4, 0.5), sharey=True)
+    """AUCs against the learning rate, a panel a method; nets that share a line differ in the learning rate alone.
+
+    A line is named "optimiser, its other numbers", and coloured by the optimiser.
+    """
+    optimisers = list(dict.fromkeys(name.partition(",")[0] for groups in panels.values() for name in groups))
+    figure, axes = wrapped(len(panels), 3, (2.9, 2.2), (0.4, 0.5), sharey=True)
+    looks = {optimiser: look(optimiser, k) for k, optimiser in enumerate(optimisers)}
     for ax, (title, groups) in zip(axes.flat, panels.items(), strict=False):
-        for k, (name, found) in enumerate(groups.items()):
-            ax.plot(*zip(*sorted(found.items()), strict=True), label=name, **look(name, k))
+        for name, found in groups.items():
+            ax.plot(*zip(*sorted(found.items()), strict=True), gid=name, **looks[name.partition(",")[0]])
         ticks(ax, sorted({rate for found in groups.values() for rate in found}))
+        ax.tick_params(axis="x", labelrotation=45)
         ax.set(title=title, xlabel="learning rate")
         ax.margins(x=0.15)
-        if any(groups):
-            ax.legend(fontsize=8)
     for ax in axes[:, 0]:
         ax.set(ylabel=AUC, ylim=(0, None))
+    for optimiser, seen in looks.items():
+        axes.flat[0].plot([], [], label=optimiser, **seen)
+    legend(figure, len(looks))
     return figure
 
 
