@@ -54,19 +54,27 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     @property
-    def verdict(self) -> str:
+    def place(self) -> str:
         if math.isnan(self.low):
             return "not decided: one seed each"
-        return "outside the seed spread" if self.seen else "inside the seed spread"
+        return "outside" if self.seen else "inside"
 
-    def __str__(self) -> str:
-        interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
-        return f"{self.size:+.3f}{interval} {self.verdict}"
+    @property
+    def verdict(self) -> str:
+        return self.place if math.isnan(self.low) else f"{self.place} the seed spread"
 
     @property
     def brief(self) -> str:
         """For a column whose head speaks of the seed spread."""
-        return str(self).removesuffix(" the seed spread")
+        return f"{self.sized} {self.place}"
+
+    @property
+    def sized(self) -> str:
+        interval = "" if math.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.size:+.3f}{interval}"
+
+    def __str__(self) -> str:
+        return f"{self.sized} {self.verdict}"
 
 
 def estimate(values: Iterable[float], interval: str = "student", level: float = CONFIDENCE) -> Estimate:
