@@ -5,7 +5,7 @@ export OMP_NUM_THREADS := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast test-browser book pdf chapters lint constraints clean
+.PHONY: help setup test test-fast test-browser test-pages book pdf chapters lint constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -25,7 +25,9 @@ book: setup ## build the book into _build/html
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@printf '\nThe book is built. Open this file in a browser:\n  %s\n' "$(CURDIR)/_build/html/index.html"
 
-test-browser: book ## open every page of the book in Chromium, with the network blocked
+test-browser: book test-pages ## build the book and open every page in Chromium, with the network blocked
+
+test-pages: setup ## the same with the book as it was built last
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e '.[browser]'
 	@$(BIN)/pytest tests/browser/pages.py tests/browser/play.py tests/browser/compare.py
 
