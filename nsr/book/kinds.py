@@ -26,6 +26,7 @@ Pair = TwoOf[Number]
 Seeds, Wholes, Counts = NonEmpty[Seed], NonEmpty[Whole], NonEmpty[Count]
 Numbers, Positives, Shares, UpToOnes = NonEmpty[Number], NonEmpty[Positive], NonEmpty[Share], NonEmpty[UpToOne]
 Pairs, PositivePairs = NonEmpty[Pair], NonEmpty[TwoOf[Positive]]
-Rows = NonEmpty[Literal[tuple(METHODS)]]  # of the table of methods
+Row = Literal[tuple(METHODS)]  # of the table of methods
+Rows = NonEmpty[Row]
 Widths = Annotated[list[Width], Field(min_length=1, max_length=20)]
 Nets = NonEmpty[Annotated[list[Width], Field(min_length=2, max_length=20)]]

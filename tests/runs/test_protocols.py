@@ -5,9 +5,9 @@ import pytest
 
 from nsr import runs
 from nsr.contour import Decided
-from nsr.runs import reproduce
 from nsr.runs.code_digest import READING
 from nsr.runs.protocols import MEASUREMENTS, READINGS, deciding, measurement
+from nsr.training import METHODS
 
 DECIDED = [run for run in runs.runs() if "exact" in run.contours]
 
@@ -33,7 +33,7 @@ def test_verdicts_are_monotone_in_both_radii(run):
 
 
 def test_shipped_networks_are_decided():
-    assert {run.spec.name for run in DECIDED} == set(reproduce.DECIDED)
+    assert {run.spec.name for run in DECIDED} == set(METHODS)
 
 
 @pytest.mark.parametrize("kind", MEASUREMENTS)
