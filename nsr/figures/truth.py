@@ -21,7 +21,7 @@ from nsr.figures.table import keep
 
 # letter -> name, colour, sign in its cells: the three differ in grey and without colour too
 VERDICTS = {"r": ("robust", style.SKY, ""), "b": ("broken", style.ORANGE, r"$\times$"), "o": ("open", "white", "?")}
-HALF = 50  # % whose lines are drawn
+LEVEL = 75  # % whose lines are drawn: at these radii more than half of the images hold in most networks
 CERTIFIED, ROBUST, POSSIBLE, ATTACKED = "certified", "proved robust", "robust or open", "attacked"
 LAYERS = {  # lowest first: colour, line and width
     CERTIFIED: (style.PINK, "--", 2.0),
@@ -102,18 +102,18 @@ def witness(
 
 
 def nested(panels: Mapping[str, Mapping[str, Contour]]) -> Figure:
-    """A panel a title: the share proved robust as fill, and the line of each layer up to which half of the images hold.
+    """A panel a title: the share proved robust as fill, and the line of each layer up to which three quarters of the images hold.
 
     The layers are named as in `LAYERS`; one that is missing is left out.
     """
-    figure, axes = style.wrapped(len(panels), 3, (2.4, 2.5), (1.4, 0.9), sharex=True, sharey=True)
+    figure, axes = style.wrapped(len(panels), 3, (1.65, 1.8), (1.4, 0.9), sharex=True, sharey=True)
     for ax, (title, layers) in zip(axes.flat, panels.items(), strict=False):
         robust = layers[ROBUST]
         fill = filled(ax, robust, f"{ROBUST} (%)")
         for name, (color, line, width) in LAYERS.items():
             if name in layers:
                 look = {"colors": [color], "linestyles": [line], "linewidths": width}
-                lines(ax, layers[name], f"{name} (%)", (HALF,), **look)
+                lines(ax, layers[name], f"{name} (%)", (LEVEL,), **look)
         ax.set_title(title)
         ax.grid(visible=False)
         ax.locator_params(nbins=3)
