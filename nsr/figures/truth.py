@@ -102,7 +102,7 @@ def witness(
 
 
 def nested(panels: Mapping[str, Mapping[str, Contour]]) -> Figure:
-    """A panel a title: the share proved robust as fill, and the line of each layer up to which `LEVEL` % of images hold.
+    """A panel a title: the images proved robust as fill, and the line of each layer up to which `LEVEL` % of them hold.
 
     The layers are named as in `LAYERS`; one that is missing is left out.
     """
