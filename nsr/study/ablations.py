@@ -32,6 +32,7 @@ WORDS = {
     "attack_x": "input radius in training",
     "attack_w": "weight radius in training",
     "attack_steps": "steps of the training attack",
+    "images_per_W": "images that share one weight set",
     "trades": "weight of the KL term",
     "awp": "share of AWP",
     "certified": "share of the certified loss",

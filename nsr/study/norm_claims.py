@@ -181,8 +181,8 @@ CLAIMS = (
         "enforcing small norms on CNN layers may be neither necessary nor effective in achieving adversarial "
         "robustness.",
         "abstract",
-        f"Necessary: AT's last layer times {SCALE:,.0f} decides every test image as before. Effective: at equal clean "
-        "accuracy AT keeps more with attacked inputs than each norm regulariser.",
+        f"Necessary: AT's last layer times {SCALE:,.0f} decides every test image as before. Effective: AT "
+        "keeps more with attacked inputs than each norm regulariser at the strength of equal clean accuracy.",
         neither,
     ),
 )

@@ -82,6 +82,8 @@ def test_the_envelope_never_rises_and_flags_what_it_lowers():
     raw = Contour((0.0, 0.1, 0.2), (0.0, 0.1), ((0.9, 0.5), (0.4, 0.405), (0.6, 0.2)))
     assert raw.envelope.accuracy == ((0.9, 0.5), (0.4, 0.4), (0.4, 0.2))
     assert raw.disagreements(raw.envelope) == ((2, 0),)
+    by_a_point = Contour((0.0, 0.1), (0.0, 0.1), ((0.85, 0.86), (0.5, 0.4)))
+    assert 0.86 - 0.85 > 0.01 and not by_a_point.disagreements(by_a_point.envelope), "one point is not over a point"
     assert raw.envelope.envelope == raw.envelope
 
 
