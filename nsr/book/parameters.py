@@ -105,6 +105,8 @@ def _type(annotation: ast.expr) -> Any:
 
 def of_file(path: Path) -> dict[str, object]:
     """The parameters in a YAML file, one `name: value` a line, every value still text."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; it has to hold lines `name: value`")
     try:
         lines, given = (read(path.read_text(), yaml.BaseLoader) for read in (yaml.compose, yaml.load))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -41,7 +41,7 @@ def run_command(
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME VALUE", help="set one parameter; for several, use it again"),
     ] = None,
-    params: Annotated[Path | None, path_option("YAML file of lines `name: value`; -p goes before it")] = None,
+    params: Annotated[Path | None, path_option("YAML file of lines `name: value`; -p overrides it")] = None,
     help_parameters: Annotated[
         bool, typer.Option("--help-parameters", help="list the chapter's parameters and run nothing")
     ] = False,

@@ -58,7 +58,7 @@ def companion_claims_command(
 ) -> None:
     """Decide the claims of the two companion papers, B1 to B5 and D1 to D4, by Student's intervals over seeds.
 
-    The runs are those of nsr reproduce --scale companions.
+    The runs are those of nsr reproduce --scale companions; what is not shipped is taken from your own.
     """
     with refusals():
         refuse_unwritable_files(out)

@@ -30,7 +30,7 @@ def tune_command(
     """Search the numbers of all methods on validation images, and write the table of all candidates.
 
     Each row climbs by SGD and by Adam until every neighbour of its best candidate has been tried and none is better.
-    Takes about 4 hours of one core. The table is written after every round; candidates that are stored, or that the
+    Takes a night of one core. The table is written after every round; candidates that are stored, or that the
     table has by the same procedure and code, are not trained again. Exit code 1: a candidate could not be had, or a
     search ended at the limit of its ladders.
     """
@@ -59,7 +59,7 @@ def tune_command(
 def reproduce_command(
     scale: Annotated[
         Literal["quick", "paper", "companions"],
-        typer.Option(help="quick: minutes; paper: a night on two cores; companions: those of two chapters, two hours"),
+        typer.Option(help="quick: minutes; paper: a night and more on two cores; companions: chapters 14 to 16, hours"),
     ] = "quick",
     store: Annotated[Path, path_option("folder for these runs, apart from all others")] = Path("runs/reproduced"),
     scheduler: Scheduler = None,

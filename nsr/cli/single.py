@@ -86,7 +86,7 @@ def contour_command(
     """Measure a contour of a stored run: accuracy over a grid of input and weight radii.
 
     paper: the paper's attack; strong, relative: the strong attack over absolute and relative weight radii; per_sample:
-    the same, each image facing weights of its own; full: the paper's attack on 11 x 11 cells and 10,000 images;
+    as strong, each image facing weights of its own; full: the paper's attack on 11 x 11 cells and 10,000 images;
     quick: on few. On smaller radii, certified: certificates; small: the strong attack; exact: each image proved robust,
     broken or left open, for which tight and own are certificates and the strongest attack on the same images.
 
@@ -157,7 +157,7 @@ def _epoch(bar: tqdm, state: State) -> None:
 def _chosen(name: str, store: Path | None) -> Run:
     folders = [folder for folder in nsr.runs.folders(*stores(store)) if folder.name.startswith(name)]
     if not folders:
-        raise ValueError(f"no run begins with {name!r:.60}: nsr runs lists them all")
+        raise ValueError(f"no run begins with {name!r:.60}: nsr runs lists them all, of another folder with --store")
     if len(folders) > 1:
         names = few([folder.name for folder in folders])
         raise ValueError(f"{len(folders)} runs begin with {name!r:.60}: {names}; give more of one name")

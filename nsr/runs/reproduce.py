@@ -22,8 +22,6 @@ TOLERANCE = 0.05  # of an AUC or an accuracy: what another processor's rounding 
 _QUICK_NUMBERS = {"images": 10_000, "epochs": 5}
 SCALES = ("quick", "paper", "companions")
 SEEDS = range(3)
-# the panels of Figure 1 that are measured by the paper's protocol in full as well, by seed
-IN_FULL = {0: PANELS, 1: ("standard", "at", "at_beta_low", "at_beta_high")}
 SHOWN = (*PANELS, "joint_at")  # rows of Figure 1 and the one it is held against: trained by both optimisers
 Numbers = dict[str, dict[str, Annotated[float, Field(ge=0, le=1)]]]  # run -> what -> its value
 _WHAT = ("validation accuracy", "AUC")  # of a quick run
@@ -56,7 +54,7 @@ def orders(scale: str) -> list[Order]:
     own = [_orders(rows, seed, "per_sample") for seed in SEEDS]
     relative = [_orders(rows, seed, "relative") for seed in SEEDS]
     small = [_orders(("weight_perturb", "at_beta_high", "joint_at", "interval"), seed, "small") for seed in SEEDS]
-    full = [_orders(names, seed, "full") for seed, names in IN_FULL.items()]
+    full = [_orders(PANELS, seed, "full") for seed in SEEDS]
     truth = _orders(rows, 0, "tight", "own", "exact")
     many = [_orders(("interval",), seed, "own_many", "exact_many") for seed in SEEDS]
     return list(chain(*plain, *own, *relative, otherwise(), ablations(), *small, truth, *many, *full))

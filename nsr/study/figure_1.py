@@ -36,7 +36,7 @@ def of(runs: Runs, seeds: Sequence[int], names: Iterable[str] = PANELS) -> Runs:
     return {name: tuple(run for run in runs.get(name, ()) if run.spec.seed in seeds) for name in names}
 
 
-def figure(runs: Runs, kind: str = "paper") -> Figure:
+def figure(runs: Runs, kind: str = "full") -> Figure:
     """Figure 1 under one kind of contour: the mean over the runs, and the AUC with its interval over the seeds."""
     used = [run for name in PANELS for run in select.having(runs.get(name, ()), kind)]
     return stamp(figure_1.panels(six(runs, kind), protocol(kind)), used)

@@ -38,10 +38,11 @@ def run(name: str, seed: int = 0, **contours: Contour) -> Run:
 @pytest.fixture(scope="module")
 def runs():
     sure = plane(0.5, (0.0, 0.05, 0.1), tuple(8 * k / 10_000 for k in range(6)))
-    group = {name: tuple(run(name, seed, paper=plane(0.9 + seed / 100)) for seed in range(3)) for name in PANELS[:-1]}
+    heights = [plane(0.9 + seed / 100) for seed in range(3)]
+    group = {name: tuple(run(name, k, paper=p, full=p) for k, p in enumerate(heights)) for name in PANELS[:-1]}
     return {
         **group,
-        "at": tuple(run("at", seed, paper=plane(0.8), certified=sure, tight=sure) for seed in range(2)),
+        "at": tuple(run("at", k, paper=plane(0.8), full=plane(0.8), certified=sure, tight=sure) for k in range(2)),
         "jiwp": (),
     }
 
@@ -56,7 +57,7 @@ def test_figure_1_has_the_papers_six_panels_in_order_with_their_aucs(runs):
     assert [text.split(", n")[0].split("\n")[0] for text in drawn] == [
         f"({letter}) {name}" for letter, name in zip("abcdef", names, strict=True)
     ]
-    expected = statistics.estimate(select.aucs(runs["standard"], "paper").values())
+    expected = statistics.estimate(select.aucs(runs["standard"], "full").values())
     assert drawn[0] == f"(a) Standard, n = 3\nAUC {expected}"
 
 
@@ -81,13 +82,13 @@ def test_one_seed_can_be_drawn_alone(runs):
 def test_the_vector_files_are_the_same_each_time_and_hold_the_aucs_as_text(runs):
     once, again = (figure_1.vectors(figure_1.figure(runs)) for _ in range(2))
     assert once == again and set(once) == {"svg", "pdf"}
-    assert str(statistics.estimate(select.aucs(runs["at"], "paper").values())) in once["svg"].decode()
+    assert str(statistics.estimate(select.aucs(runs["at"], "full").values())) in once["svg"].decode()
 
 
 def test_the_shipped_vector_figure_shows_the_shipped_runs():
     shown = (paths.CHAPTERS / "figures" / f"{figure_1.NAME}.svg").read_text()
     for name, group in figure_1.of(select.by_method(), range(5)).items():
-        found = statistics.estimate(select.aucs(group, "paper").values())
+        found = statistics.estimate(select.aucs(group, "full").values())
         assert f"AUC {found}" in shown, f"{name} has changed: run make chapters"
 
 
@@ -193,7 +194,7 @@ def test_the_line_of_half_the_images_is_drawn_for_every_method_that_crosses_it(r
 def test_the_certified_corner_is_hatched_where_half_of_the_images_are_certified(runs) -> None:
     sure = {
         **runs,
-        "at": tuple(run("at", s, paper=plane(0.8), certified=plane(0.9, (0.0, 0.05, 0.3))) for s in range(2)),
+        "at": tuple(run("at", s, full=plane(0.8), certified=plane(0.9, (0.0, 0.05, 0.3))) for s in range(2)),
     }
     figure = figure_1.figure(sure)
     hatched = [any(getattr(part, "hatches", [None])[0] for part in ax.collections) for ax in figure.axes[:6]]

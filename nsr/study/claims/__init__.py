@@ -4,8 +4,8 @@ A claim is tested as differences, each written so that the paper's claim puts it
 several settings: who attacks, absolute or relative weight radii, how the nets were trained. No verdict is written by
 hand: it is reproduced if the claim holds in every setting that is measured, not reproduced if in none, and depends if
 settings disagree; on what, is read off settings that differ in one thing only. It is open if the paper's own setting,
-its attack with absolute radii, is measured from too few seeds or lacks one of the claim's differences; where another
-one is so, it is named beside the verdict.
+its attack with absolute radii (measured in full where all rows are those of Figure 1), is measured from too few seeds
+or lacks one of the claim's differences; where another one is so, it is named beside the verdict.
 """
 
 from nsr.study.claims.numbers import CONTOURS, GAIN, WORDS, mean_contours, missing, ranking, shelf, used

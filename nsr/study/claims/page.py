@@ -123,7 +123,7 @@ def matrix(rows: Mapping[str, Row]) -> dict[str, dict[str, str]]:
             kinds = (k for k, known in numbers.CONTOURS.items() if where in (known, replace(known, radii="")))
             kind = next(kinds, None)
             label = f"{name}, {special}" if special else name
-            found.setdefault(label, {})[str(numbers.CONTOURS[kind]) if kind else "no attack"] = outcome
+            found.setdefault(label, {})[str(numbers.CONTOURS[kind]) if kind else str(where)] = outcome
     return found
 
 

@@ -49,12 +49,13 @@ class Setting:
     attack: str = "paper's attack"
     radii: str = "absolute radii"
     scope: str = ""  # whom one weight set of the attacker serves, if not all images
+    extent: str = ""  # how much is measured, if not the radii and images that all rows have
     training: str = ""  # what differs from the table of methods
     question: str = ""
     data: str = ""  # the data set and the network, if not those of the first paper's runs
 
     def __str__(self) -> str:
-        parts = (self.attack, self.radii, self.scope, self.training, self.question, self.data)
+        parts = (self.attack, self.extent, self.radii, self.scope, self.training, self.question, self.data)
         return ", ".join(part for part in parts if part)
 
 
@@ -62,6 +63,7 @@ FACTORS = {
     "attack": "the attack",
     "radii": "the kind of weight radii",
     "scope": "whom one weight attack serves",
+    "extent": "how many radii and images are measured",
     "training": "how the nets were trained",
     "question": "what is asked",
     "data": "the data and the network",
@@ -187,7 +189,8 @@ class Row:
 
     @property
     def words(self) -> str:
-        return f"{self.verdict} on {' and on '.join(self.on)}" if self.on else self.verdict
+        *others, last = [f"on {what}" for what in self.on] or [""]
+        return " ".join(filter(None, (self.verdict, ", ".join(others), "and" if others else "", last)))
 
     @property
     def test(self) -> str:
