@@ -461,7 +461,7 @@ def test_each_command_s_help_says_what_it_does_and_is_listed(command):
         "train": ("nsr train at_beta_high --seed 3", "goes on from its last finished epoch", "--set", "--sizes"),
         "contour": ("accuracy over a grid of input and weight radii", "the paper's attack", "relative", "certified"),
         "runs": ("every file checked against its digest", "stale", "Exit code 1"),
-        "tune": ("on validation images", "--scheduler", "--out", "--only", "4 hours of one core", "Exit code 1"),
+        "tune": ("on validation images", "--scheduler", "--out", "--only", "a night of one core", "Exit code 1"),
         "reproduce": ("from nothing", "--scale", "--only", "Exit code 1", "tolerance"),
     }
     assert all(words.count(part) for part in teaching[command])
