@@ -136,6 +136,11 @@ def test_a_file_that_names_no_parameters_or_one_twice_is_refused(text: str, tmp_
         of_file(tmp_path / "my.yml")
 
 
+def test_a_file_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"my\.yml: there is no such file; it has to hold lines `name: value`"):
+        of_file(tmp_path / "my.yml")
+
+
 @pytest.mark.parametrize("text", ["null", "{}", "[]", "{", "", '{"nbformat": 99}', '{"cells": 3}', "[" * 9999])
 def test_what_is_no_notebook_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"01_broken\.ipynb is no notebook") as refused:

@@ -73,7 +73,8 @@ def test_equations_code_and_choices_are_no_typed_results(prose: str) -> None:
 def test_the_story_of_the_first_page_is_what_the_ledger_says() -> None:
     claims = {claim["name"]: claim for claim in json.loads((paths.ROOT / "data" / "claims.json").read_text())["claims"]}
     assert claims["C8"]["verdict"] == claims["C9"]["verdict"] == "not reproduced"  # Theorem 1 is false, min-max works
-    assert {name for name, claim in claims.items() if claim["verdict"] == "reproduced"} == {"C6", "C10"}  # its two
+    # the two that hold in every setting
+    assert {name for name, claim in claims.items() if claim["verdict"] == "reproduced"} == {"C6", "C10"}
 
     def sides(claim: str, what: str, setting: str = "") -> list[str]:
         cases = [case for case in claims[claim]["cases"] if setting in case["setting"]]

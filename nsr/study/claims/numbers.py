@@ -25,7 +25,8 @@ from nsr.theory.counterexamples import Instance
 from nsr.training import METHODS, PANELS
 
 COARSE = ("paper", "strong", "relative", "per_sample")  # on the same radii and images, of all rows
-CONTOURS = {"full": Setting(extent="in full")} | {kind: Setting(*MEASUREMENTS[kind].words) for kind in COARSE}
+CONTOURS = {"full": Setting(*MEASUREMENTS["full"].words, extent="in full")}
+CONTOURS |= {kind: Setting(*MEASUREMENTS[kind].words) for kind in COARSE}
 TOP, BOTTOM, BETAS = PANELS[:3], PANELS[3:], PANELS[3:5]  # rows of Figure 1; both AT+beta
 BY_BOTH = ("paper",)  # contours that the rows have by the other optimiser too
 TITLES = {"sgd": "SGD", "adam": "Adam"}
